@@ -1,0 +1,1 @@
+"""The optional registry of the partially distributed mode."""

@@ -1,0 +1,161 @@
+"""Keys, signatures, sealing and password hashes, all of them libsodium's through PyNaCl.
+
+No key ever shows in a repr.  Every signature and every derived key names the context it is for, so that bytes
+made for one purpose are worthless for another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+import nacl.exceptions
+from nacl import bindings as sodium
+
+from p2pgrid.errors import BadSeal, BadSignature, Malformed
+from p2pgrid.ids import NodeId, node_id
+
+KEY_BYTES: Final = 32
+SIGNATURE_BYTES: Final = 64
+SEAL_OVERHEAD: Final = 16
+
+Random = Callable[[int], bytes]
+"""A source of n unpredictable bytes; simulations hand in a seeded one."""
+
+
+class Identity:
+    """An Ed25519 key pair, and the X25519 pair that belongs to it."""
+
+    __slots__ = ("_secret", "_x25519_secret", "id", "public", "x25519_public")
+
+    def __init__(self, seed: bytes) -> None:
+        if len(seed) != KEY_BYTES:
+            raise ValueError("an identity is made from a seed of 32 bytes")
+        self.public, self._secret = sodium.crypto_sign_seed_keypair(seed)
+        self.id: NodeId = node_id(self.public)
+        self._x25519_secret = sodium.crypto_sign_ed25519_sk_to_curve25519(self._secret)
+        self.x25519_public: bytes = sodium.crypto_sign_ed25519_pk_to_curve25519(self.public)
+
+    @classmethod
+    def generate(cls, random: Random) -> Identity:
+        """A new key pair from 32 bytes of ``random``."""
+        return cls(random(KEY_BYTES))
+
+    @property
+    def seed(self) -> bytes:
+        """The 32 secret bytes that a key file holds."""
+        return bytes(self._secret[:KEY_BYTES])
+
+    def sign(self, context: bytes, message: bytes) -> bytes:
+        """64 bytes of signature over ``message``, good for ``context`` only."""
+        return bytes(sodium.crypto_sign(_framed(context, message), self._secret)[:SIGNATURE_BYTES])
+
+    def agree(self, their_x25519: bytes) -> bytes:
+        """The X25519 secret shared with the holder of ``their_x25519``.  Raises ``Malformed`` on a weak key."""
+        return agree(self._x25519_secret, their_x25519)
+
+    def __repr__(self) -> str:
+        return f"<Identity {self.id.hex()}>"
+
+
+class Ephemeral:
+    """An X25519 key pair for one conversation."""
+
+    __slots__ = ("_secret", "public")
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self.public: bytes = sodium.crypto_scalarmult_base(secret)
+
+    @classmethod
+    def generate(cls, random: Random) -> Ephemeral:
+        """A new pair from 32 bytes of ``random``."""
+        return cls(random(KEY_BYTES))
+
+    def agree(self, their_x25519: bytes) -> bytes:
+        """The secret shared with the holder of ``their_x25519``.  Raises ``Malformed`` on a weak key."""
+        return agree(self._secret, their_x25519)
+
+    def __repr__(self) -> str:
+        return "<Ephemeral>"
+
+
+def agree(secret: bytes, their_x25519: bytes) -> bytes:
+    """X25519 (RFC 7748).  Raises ``Malformed`` for keys of low order or a wrong length."""
+    try:
+        return bytes(sodium.crypto_scalarmult(secret, their_x25519))
+    except (nacl.exceptions.CryptoError, TypeError, ValueError) as error:
+        raise Malformed("A key agreement got a key that is none.") from error
+
+
+def x25519_of(ed25519_public: bytes) -> bytes:
+    """The X25519 public key that belongs to an Ed25519 one.  Raises ``Malformed`` when it is no curve point."""
+    try:
+        return bytes(sodium.crypto_sign_ed25519_pk_to_curve25519(ed25519_public))
+    except (nacl.exceptions.CryptoError, TypeError, ValueError) as error:
+        raise Malformed("A public key is no point of the curve.") from error
+
+
+def verify(public: bytes, context: bytes, message: bytes, signature: bytes) -> None:
+    """Check an Ed25519 signature made by ``Identity.sign``.  Raises ``BadSignature``."""
+    if len(signature) != SIGNATURE_BYTES or len(public) != KEY_BYTES:
+        raise BadSignature("A signature or its key has a wrong length.")
+    try:
+        sodium.crypto_sign_open(signature + _framed(context, message), public)
+    except (nacl.exceptions.CryptoError, ValueError) as error:
+        raise BadSignature("A signature does not fit its key and content.") from error
+
+
+def derive(context: bytes, *secrets: bytes, size: int = KEY_BYTES) -> bytes:
+    """A key of ``size`` (1 to 64) bytes from secrets: BLAKE2b keyed with ``context``, each part length-framed."""
+    state = hashlib.blake2b(key=hashlib.blake2b(context, digest_size=32).digest(), digest_size=size)
+    for secret in secrets:
+        state.update(len(secret).to_bytes(4, "big"))
+        state.update(secret)
+    return state.digest()
+
+
+def seal(key: bytes, nonce: bytes, plain: bytes, aad: bytes = b"") -> bytes:
+    """ChaCha20-Poly1305 (RFC 8439): 32-byte key, 12-byte nonce never used twice with it; 16 bytes longer."""
+    return bytes(sodium.crypto_aead_chacha20poly1305_ietf_encrypt(plain, aad, nonce, key))
+
+
+def unseal(key: bytes, nonce: bytes, sealed: bytes, aad: bytes = b"") -> bytes:
+    """Open what ``seal`` made.  Raises ``BadSeal``."""
+    if len(sealed) < SEAL_OVERHEAD:
+        raise BadSeal("A sealed packet is too short.")
+    try:
+        return bytes(sodium.crypto_aead_chacha20poly1305_ietf_decrypt(sealed, aad, nonce, key))
+    except (nacl.exceptions.CryptoError, TypeError, ValueError) as error:
+        raise BadSeal("A sealed packet does not open.") from error
+
+
+def digest(data: bytes | memoryview, *, size: int = 32) -> bytes:
+    """BLAKE2b of ``data``."""
+    return hashlib.blake2b(data, digest_size=size).digest()
+
+
+def hash_password(password: str) -> str:
+    """An argon2id hash (libsodium's interactive limits: 64 MiB, 2 passes), with salt and parameters inside."""
+    from nacl import pwhash
+
+    return pwhash.argon2id.str(
+        password.encode(),
+        opslimit=pwhash.argon2id.OPSLIMIT_INTERACTIVE,
+        memlimit=pwhash.argon2id.MEMLIMIT_INTERACTIVE,
+    ).decode("ascii")
+
+
+def check_password(hashed: str, password: str) -> bool:
+    """Whether ``password`` made ``hashed``; takes as long either way."""
+    from nacl import pwhash
+
+    try:
+        return bool(pwhash.verify(hashed.encode("ascii"), password.encode()))
+    except nacl.exceptions.CryptoError:
+        return False
+
+
+def _framed(context: bytes, message: bytes) -> bytes:
+    return b"p2pgrid:" + len(context).to_bytes(1, "big") + context + message

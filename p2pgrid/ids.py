@@ -1,0 +1,78 @@
+"""Node ids, the distance between them, and tags."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import NewType
+
+from p2pgrid.errors import BadNodeId, BadTag
+
+ID_BYTES = 20
+"""Width of the id space: 160 bits, as in Kademlia (Maymounkov and Mazieres, 2002) and its Python package."""
+
+TAG_MAX = 64
+
+NodeId = NewType("NodeId", bytes)
+Tag = NewType("Tag", str)
+
+_LEADING = re.compile(r"^[#\s]+")
+_GAPS = re.compile(r"[\s_]")
+_UNSHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def node_id(public_key: bytes) -> NodeId:
+    """First 20 bytes of BLAKE2b-256 over a 32-byte Ed25519 public key."""
+    return NodeId(hashlib.blake2b(public_key, digest_size=32).digest()[:ID_BYTES])
+
+
+def parse_node_id(text: str) -> NodeId:
+    """A node id from its 40 hexadecimal digits.  Raises ``BadNodeId``."""
+    try:
+        raw = bytes.fromhex(text.strip())
+    except ValueError:
+        raw = b""
+    if len(raw) != ID_BYTES:
+        raise BadNodeId(f"{text[:60]!r} is no node id.")
+    return NodeId(raw)
+
+
+def distance(a: bytes, b: bytes) -> int:
+    """XOR of two ids read as big-endian integers."""
+    return int.from_bytes(a, "big") ^ int.from_bytes(b, "big")
+
+
+def short(an_id: bytes) -> str:
+    """The first eight hexadecimal digits, for tables and log lines."""
+    return an_id.hex()[:8]
+
+
+def normalise_tag(raw: str) -> Tag:
+    """The one form of a tag: ``#MNIST``, ``mnist`` and ``Mnist `` are the same.
+
+    NFKC, casefold, trim, leading ``#`` dropped, spaces and underscores to ``-``; 1 to 64 characters, none of
+    them invisible (control and format characters would let two tags look alike).  Raises ``BadTag``.
+    """
+    if not isinstance(raw, str):
+        raise BadTag(f"A tag is a text, not {type(raw).__name__}.")
+    if len(raw) > 4 * TAG_MAX:
+        raise BadTag(f"A tag of {len(raw)} characters is too long.")
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", raw).casefold())
+    text = _GAPS.sub("-", _LEADING.sub("", text.strip()))
+    if not 1 <= len(text) <= TAG_MAX:
+        raise BadTag(f"{raw[:80]!r} has {len(text)} characters as a tag.")
+    if any(unicodedata.category(char) in _UNSHOWN for char in text):
+        raise BadTag(f"{raw[:80]!r} holds characters that cannot be shown.")
+    return Tag(text)
+
+
+def normalise_tags(raw: Iterable[str]) -> tuple[Tag, ...]:
+    """Each tag once, in the order given."""
+    return tuple(dict.fromkeys(normalise_tag(tag) for tag in raw))
+
+
+def tag_key(tag: Tag) -> NodeId:
+    """Where a tag lives in the id space: BLAKE2b-160 of the normalised tag, keyed apart from node ids."""
+    return NodeId(hashlib.blake2b(tag.encode(), digest_size=ID_BYTES, person=b"p2pgrid-tag").digest())
