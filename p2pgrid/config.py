@@ -1,0 +1,136 @@
+"""A node's settings: frozen, checked once, from options over environment over its ``config.toml``."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from p2pgrid.errors import BadConfig
+
+DEFAULT_EMAIL: Final = "info@openmined.org"
+DEFAULT_PASSWORD: Final = "changethis"  # noqa: S105 - public by design; DefaultPassword keeps it on loopback
+NAME_MAX: Final = 64
+
+
+class NodeSettings(BaseSettings):
+    """What one node is told.  Environment variables are ``P2PGRID_`` and the field's name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="P2PGRID_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    name: str = Field(default="node", min_length=1, max_length=NAME_MAX)
+    """A label for people; the node's key is what names it to others."""
+    host: str = "127.0.0.1"
+    """The address to listen at, for UDP and TCP alike."""
+    port: int = Field(default=0, ge=0, le=65_535)
+    """One number for UDP and TCP; 0 takes any that is free."""
+    advertise: str | None = None
+    """The IP address told to others, when it is not the one listened at (behind NAT, or on 0.0.0.0)."""
+    bootstrap: Annotated[tuple[str, ...], NoDecode] = ()
+    """host:port of nodes to join through."""
+    gateway: str | None = None
+    """URL of a gateway to join, and to join again when it forgets."""
+    dev_mode: bool = False
+    """Adds the seeds' data scientist with the default password; loopback only."""
+    owner_email: str = DEFAULT_EMAIL
+    owner_password: SecretStr | None = None
+    """The data owner's password; unset keeps what the database has, at first the default one."""
+    database_url: str | None = None
+    """Any SQLAlchemy URL; SQLite in the home folder when unset."""
+    log_json: bool = False
+    log_level: str = "INFO"
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not re.fullmatch(r"\w[\w .@-]*", name) or name.strip() != name:
+            raise ValueError("a name is made of letters, digits, spaces and . _ @ -, and starts with a letter or digit")
+        return name
+
+    @field_validator("bootstrap", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part for part in re.split(r"[\s,]+", value) if part) if isinstance(value, str) else value
+
+    @field_validator("gateway")
+    @classmethod
+    def _http(cls, url: str | None) -> str | None:
+        if url and not re.match(r"https?://[^/]+", url):
+            raise ValueError("a gateway is an http:// or https:// URL")
+        return url.rstrip("/") if url else None
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, level: str) -> str:
+        if level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise ValueError("log levels are DEBUG, INFO, WARNING and ERROR")
+        return level.upper()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options win over environment, environment over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the node."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def to_toml(self) -> str:
+        """The settings worth keeping for the next start; never the password."""
+        kept = {"name", "host", "port", "advertise", "bootstrap", "gateway", "dev_mode", "owner_email", "database_url"}
+        values = self.model_dump(include=kept, exclude_none=True)
+        return "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
+
+
+def load_settings(config_file: Path | None = None, **options: Any) -> NodeSettings:
+    """Settings from ``options`` (``None`` means not given), environment and file.  Raises ``BadConfig``."""
+    given = {key: value for key, value in options.items() if value is not None}
+    try:
+        with_file = type(
+            "NodeSettings",
+            (NodeSettings,),
+            {"model_config": SettingsConfigDict(toml_file=config_file), "__module__": __name__, "__doc__": None},
+        )
+        settings: NodeSettings = with_file(**given)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()
+        )
+        raise BadConfig(f"A setting cannot be used: {problems}.") from None
+    except (OSError, ValueError) as error:
+        raise BadConfig(f"The settings file {config_file} cannot be read: {error}.") from error
+    return settings
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return str(value)
