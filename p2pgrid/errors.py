@@ -274,6 +274,90 @@ class GatewayRefused(LocalError):
     default_fix = "Read the cause; check the address that your node tells the gateway."
 
 
+class BadGatewayCall(InvalidInput):
+    """The body of a call to the gateway is not the JSON that the call takes."""
+
+    code = "P2P-0801"
+    default_fix = "Send the JSON object that docs/gateway.md shows for this call."
+
+
+class BadNodeName(InvalidInput):
+    """A node-id told to the gateway is no short visible text."""
+
+    code = "P2P-0802"
+    default_fix = "Use 1 to 64 visible characters, for example Bob."
+
+
+class BadNodeAddress(InvalidInput):
+    """A node-address told to the gateway is no plain http or https URL."""
+
+    code = "P2P-0803"
+    default_fix = "Write it as http://HOST:PORT, without user, query or fragment."
+
+
+class AddressRefused(InvalidInput):
+    """A node-address lies where this gateway does not go."""
+
+    code = "P2P-0804"
+    default_fix = "Join with a public address; for a private network start the gateway with --allow-private."
+
+
+class BadQuery(InvalidInput):
+    """A search query is no short list of tags."""
+
+    code = "P2P-0805"
+    default_fix = 'Send {"query": ["#mnist"]} with 1 to 16 tags.'
+
+
+class NameTaken(Conflict):
+    """The node-id belongs to another node, and the caller did not prove to be that one."""
+
+    code = "P2P-0806"
+    default_fix = "Join under another node-id, or with a record signed by the node's key that names the address."
+
+
+class BadNodeProof(InvalidInput):
+    """The signed record sent with a join does not prove the node-id."""
+
+    code = "P2P-0807"
+    default_fix = "Send the record that the node's GET /identity answers with, and its name or id as node-id."
+
+
+class TooManyCalls(LocalError):
+    """One address calls the gateway more often than its share."""
+
+    code = "P2P-0808"
+    default_fix = "Wait a few seconds and call again."
+
+
+class GatewayFull(LocalError):
+    """The gateway has reached a named limit of nodes or of searches under way."""
+
+    code = "P2P-0809"
+    default_fix = "Try again later, or use another gateway."
+
+
+class CallTooLarge(TooLarge):
+    """The body of a call to the gateway is over its limit."""
+
+    code = "P2P-0810"
+    default_fix = "Send at most 64 KiB."
+
+
+class NoSuchCall(NotFound):
+    """The gateway has no such path, or the path does not take that method."""
+
+    code = "P2P-0811"
+    default_fix = "The calls are listed in docs/gateway.md."
+
+
+class ForeignPage(NotAllowed):
+    """A web page of another site tries to use the gateway through somebody's browser."""
+
+    code = "P2P-0812"
+    default_fix = "Call the gateway by its own address; behind a proxy start it with --public."
+
+
 # ---------------------------------------------------------------- theirs
 
 
@@ -358,6 +442,14 @@ class LinkClosed(RemoteError):
     default_fix = "Connect again; if it repeats, look at the other node's log."
     reason = "closed"
     exit_code = 4
+
+
+class UnknownVersion(RemoteError):
+    """A peer that speaks another version of the link protocol."""
+
+    code = "P2P-0301"
+    default_fix = "Bring both sides to the same version of p2pgrid."
+    reason = "version"
 
 
 # ---------------------------------------------------------------- the index
