@@ -211,6 +211,13 @@ class StorageError(LocalError):
     default_fix = "Check free space and permissions of the node's home; the log names the file."
 
 
+class TooManyTries(LocalError):
+    """Too many logins, or tries at a secret, failed from one place."""
+
+    code = "P2P-0409"
+    default_fix = "Wait as long as the cause says, then try again."
+
+
 class BadCode(InvalidInput):
     """Submitted code is not one plain function."""
 
