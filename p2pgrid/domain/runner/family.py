@@ -1,0 +1,96 @@
+"""All processes that descend from the warden: what they weigh together, and their end.
+
+The kernel's own limits count one process at a time (setrlimit(2)), and there is no cgroup for an ordinary user;
+so the warden adds them up from ``/proc`` (proc(5), ``task/<tid>/children``).  Where that is absent the sums are 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from typing import Final
+
+MAX_FAMILY: Final = 8192
+SWEEP_SECONDS: Final = 2.0
+
+
+class Family:
+    """The descendants of this process."""
+
+    def __init__(self) -> None:
+        self._page = resource.getpagesize()
+        self._ticks = os.sysconf("SC_CLK_TCK")
+
+    def __iter__(self) -> Iterator[int]:
+        """Process ids, parents before children."""
+        waiting, seen = [os.getpid()], 0
+        while waiting and seen < MAX_FAMILY:
+            found = _children(waiting.pop())
+            seen += len(found)
+            waiting += found
+            yield from found
+
+    def weigh(self) -> tuple[int, float]:
+        """Memory in bytes (what each holds alone, and the largest with what is shared), processor seconds."""
+        shared, alone, cpu = 0, 0, 0.0
+        for pid in self:
+            resident, common = self._resident(pid)
+            shared, alone = max(shared, common), alone + resident - common
+            cpu += self._cpu(pid)
+        return shared + alone, cpu
+
+    def memory(self, pid: int) -> int:
+        """Resident bytes of one process."""
+        return self._resident(pid)[0]
+
+    def sweep(self) -> float:
+        """Kill and reap whatever is left; the processor seconds that those had used."""
+        end, cpu = time.monotonic() + SWEEP_SECONDS, 0.0
+        while time.monotonic() < end:
+            for pid in self:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                pid, _, used = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid:
+                cpu += used.ru_utime + used.ru_stime
+            else:
+                time.sleep(0.002)
+        return cpu
+
+    def _resident(self, pid: int) -> tuple[int, int]:
+        words = _read(f"/proc/{pid}/statm").split()
+        return (int(words[1]) * self._page, int(words[2]) * self._page) if len(words) > 2 else (0, 0)
+
+    def _cpu(self, pid: int) -> float:
+        words = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        return sum(int(word) for word in words[11:15]) / self._ticks if len(words) > 14 else 0.0
+
+
+def kill(pid: int, family: Family) -> None:
+    """End the run: the first process of a PID namespace takes all others with it; elsewhere each one in turn."""
+    for member in (pid, *family):
+        with contextlib.suppress(OSError):
+            os.kill(member, signal.SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    return [int(child) for task in tasks for child in _read(f"/proc/{pid}/task/{task}/children").split()]
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""

@@ -1,0 +1,126 @@
+"""What a run is given and what comes back: records without behaviour, shared by node, warden and tests."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from p2pgrid.assets import KINDS
+from p2pgrid.errors import InvalidInput, TooLarge
+
+MAX_CODE_BYTES: Final = 256 << 10
+MAX_INPUTS: Final = 32
+
+FAILURES: Final = ("", "error", "time", "cpu", "memory", "output", "result", "value", "crash", "unavailable")
+"""Why a run has no result; the empty word when it has one."""
+
+MEASURES: Final = (
+    "process",  # a fresh interpreter, an environment of its own, no descriptors but its own
+    "rlimits",  # CPU, memory, files, file size, core
+    "no-new-privileges",
+    "no-capabilities",
+    "no-network",  # a network namespace without any interface that is up
+    "own-processes",  # a PID namespace: it sees, signals and outlives nobody
+    "read-only",  # every mounted file system
+    "hidden",  # the folders that the node named are empty to it
+    "other-user",  # a node that is root: the run is a user that owns nothing
+)
+"""The measures that may hold for a run; ``RunReport.confinement`` names those that did."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunInput:
+    """One argument: a file on disk in one of ``p2pgrid.assets.KINDS``, opened read-only for the run."""
+
+    kind: str
+    path: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InvalidInput(f"{self.kind!r} is no kind of asset.", fix=f"Use one of {', '.join(KINDS)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may use.  Seconds and bytes; ``memory_bytes`` is beyond the interpreter and the inputs.
+
+    ``threads`` counts processes and threads together.  ``wall_seconds`` starts when the run is confined, before its
+    inputs are read; starting the interpreter is not counted.
+    """
+
+    wall_seconds: float = 10.0
+    cpu_seconds: int = 8
+    memory_bytes: int = 1 << 30
+    threads: int = 64
+    open_files: int = 64
+    output_bytes: int = 256 << 10
+    result_bytes: int = 16 << 20
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "wall_seconds": (0.05, 86_400.0),
+            "cpu_seconds": (1, 86_400),
+            "memory_bytes": (16 << 20, 1 << 40),
+            "threads": (1, 4096),
+            "open_files": (16, 4096),
+            "output_bytes": (0, 64 << 20),
+            "result_bytes": (64, 64 << 20),
+        }
+        for name, (least, most) in bounds.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+                raise InvalidInput(f"The limit {name} is {value!r}, not between {least} and {most}.")
+            if name != "wall_seconds" and not isinstance(value, int):
+                raise InvalidInput(f"The limit {name} is {value!r}, not a whole number.")
+
+    def to_wire(self) -> dict[str, Any]:
+        """As plain values, for the process that runs the code."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Source text, the function in it to call, and one file for each keyword argument.
+
+    Raises ``InvalidInput`` for names that are no identifiers, ``TooLarge`` for too much text or too many inputs.
+    """
+
+    code: str
+    function: str
+    inputs: Mapping[str, RunInput] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        for name in (self.function, *self.inputs):
+            if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name) or len(name) > 256:
+                raise InvalidInput(f"{name!r} is no name of a function or argument.")
+        if len(self.code.encode("utf-8", "surrogatepass")) > MAX_CODE_BYTES:
+            raise TooLarge(f"The code is over {MAX_CODE_BYTES} bytes.")
+        if len(self.inputs) > MAX_INPUTS:
+            raise TooLarge(f"The run has over {MAX_INPUTS} inputs.")
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """How a run ended.
+
+    ``result``: the bytes of ``wire.pack_value``, read through once in a disposable process; whoever decodes them
+    checks again.  ``result_shape``: the result in a few words, such as ``numpy float64 (3, 4)``.  ``failure``: one
+    of ``FAILURES``.  ``error`` and ``output`` are printable text: control characters are escaped, this machine's
+    folders are cut out.  ``output``: stdout and stderr together, cut at the limit with a note.  ``wall_seconds``:
+    from confinement to end.  ``cpu_seconds``: of all its processes.  ``max_rss``: bytes of the largest, with the
+    interpreter.  ``confinement``: which of ``MEASURES`` held.
+    """
+
+    ok: bool
+    result: bytes | None = None
+    error: str = ""
+    failure: str = ""
+    output: str = ""
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    max_rss: int = 0
+    result_shape: str = ""
+    confinement: tuple[str, ...] = ()

@@ -1,0 +1,252 @@
+"""The process between node and run: it prepares, forks the run, watches it, and reads its answer with suspicion.
+
+Started as a fresh interpreter, it holds no secret.  It runs nothing of a stranger's; where the kernel has
+namespaces, or the node is root, the run can neither signal nor trace it.  Its standard input is its lifeline: the
+order comes through it, and when it closes (the node stopped the run, or died) everything ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import resource
+import select
+import signal
+import sys
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from p2pgrid import wire
+from p2pgrid.domain.runner import confine
+from p2pgrid.domain.runner.family import Family, kill
+from p2pgrid.domain.runner.order import REPORT_ROOM, Order, pack_report, read_order
+from p2pgrid.domain.runner.spec import MEASURES, RunReport
+from p2pgrid.domain.runner.worker import work
+from p2pgrid.errors import P2PError
+
+TICK_SECONDS: Final = 0.025
+"""How often the run's whole family is weighed."""
+CHECK_ROOM: Final = 512 << 20
+"""Memory for reading an answer through; a forged one gets no more."""
+
+LIFELINE: Final = 0
+
+
+def main(report: int) -> None:
+    """One order from the lifeline, one report to the descriptor ``report``."""
+    confine.die_with_parent()
+    needed = tuple(place for place in dict.fromkeys((*sys.path, sys.prefix, sys.base_prefix)) if os.path.isdir(place))
+    order = read_order(_exactly(int.from_bytes(_exactly(4), "big")), needed)
+    done = pack_report(_guard(order))
+    left = memoryview(done)
+    while left:
+        left = left[os.write(report, left) :]
+
+
+def _exactly(size: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        part = os.read(LIFELINE, size - len(parts))
+        if not part:
+            sys.exit(0)
+        parts += part
+    return bytes(parts)
+
+
+def _guard(order: Order) -> RunReport:
+    user = confine.spare_user(order.needed)
+    held = {"process"}
+    # One thread until here: the kernel gives a user namespace to no other process.
+    if user is None and confine.own_user_namespace():
+        held.add("user-namespace")
+    _import_heavy(order)
+    held |= confine.own_namespaces()
+    confine.adopt_orphans()
+    confine.close_memory()
+    confine.die_with_parent()
+    ready_in, ready_out = os.pipe()
+    answer_in, answer_out = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        work(order, ready_out, answer_out, held, user)
+    for fd in (ready_out, answer_out, *(fd for _, _, fd in order.inputs)):
+        os.close(fd)
+    with os.fdopen(ready_in, "rb") as pipe:
+        word = pipe.read(4096)
+    return _Watch(order, pid, answer_in, _measures(word)).report()
+
+
+def _import_heavy(order: Order) -> None:
+    """What nearly every run needs, before its limits count."""
+    import numpy  # noqa: F401
+
+    if any(kind == "frame" for _, kind, _ in order.inputs) or re.search(r"\bpandas\b", order.code):
+        with contextlib.suppress(P2PError):
+            wire.arrow()
+
+
+def _measures(word: bytes) -> tuple[str, ...] | None:
+    try:
+        held = wire.unpack(word, limit=4096)
+    except P2PError:
+        return None
+    return tuple(name for name in MEASURES if name in held)
+
+
+@dataclass(slots=True)
+class _Ended:
+    """How the process ended."""
+
+    status: int
+    cpu: float
+    rss: int
+
+
+class _Watch:
+    """Waits for one run to end by itself or at a limit."""
+
+    def __init__(self, order: Order, pid: int, answer: int, held: tuple[str, ...] | None) -> None:
+        self.order, self.pid, self.answer, self.held = order, pid, answer, held
+        self.limits = order.limits
+        self.family = Family()
+        self.room = self.family.memory(pid) + order.input_bytes + self.limits.memory_bytes
+        self.came = bytearray()
+        self.stopped = ""
+        self.start = time.monotonic()
+
+    def report(self) -> RunReport:
+        ended = self._wait()
+        wall = time.monotonic() - self.start
+        missing = sorted(set(self.order.require) - set(self.held or ()))
+        if self.held is None:
+            report = _failed("unavailable", "The run could not be confined.")
+        elif missing:
+            report = _failed("unavailable", f"This machine does not give: {', '.join(missing)}.")
+        else:
+            report = self._verdict(ended)
+        return replace(
+            report, wall_seconds=wall, cpu_seconds=ended.cpu, max_rss=ended.rss, confinement=self.held or ("process",)
+        )
+
+    def _wait(self) -> _Ended:
+        """Until the process has ended and nothing of it is left."""
+        poll = select.poll()
+        poll.register(LIFELINE, select.POLLIN)
+        poll.register(self.answer, select.POLLIN)
+        next_tick = self.start + TICK_SECONDS
+        while True:
+            for fd, _ in poll.poll(max(0.0, next_tick - time.monotonic()) * 1000):
+                self._hear(fd, poll)
+            if time.monotonic() >= next_tick:
+                next_tick = time.monotonic() + TICK_SECONDS
+                self._weigh()
+            if self.stopped:
+                kill(self.pid, self.family)
+            pid, status, used = os.wait4(self.pid, os.WNOHANG)
+            if pid:
+                self._drain()
+                others = self.family.sweep()
+                cpu = used.ru_utime + used.ru_stime + others
+                unit = 1 if sys.platform == "darwin" else 1024
+                return _Ended(status, cpu, used.ru_maxrss * unit)
+
+    def _hear(self, fd: int, poll: select.poll) -> None:
+        part = os.read(fd, 1 << 20)
+        if fd == LIFELINE:
+            self.stopped = self.stopped or "stopped"
+            poll.unregister(fd)
+        elif part:
+            self._take(part)
+        else:
+            poll.unregister(fd)
+
+    def _take(self, part: bytes) -> None:
+        if len(self.came) + len(part) > self.limits.result_bytes + REPORT_ROOM // 2:
+            self.stopped = self.stopped or "result"
+        else:
+            self.came += part
+
+    def _drain(self) -> None:
+        """What is left in the pipe; never waits, since a process that got away may hold the other end."""
+        os.set_blocking(self.answer, False)
+        with contextlib.suppress(BlockingIOError):
+            while part := os.read(self.answer, 1 << 20):
+                self._take(part)
+
+    def _weigh(self) -> None:
+        """The kernel limits each process; here the whole family is held to the same limits."""
+        limits = self.limits
+        if time.monotonic() - self.start > limits.wall_seconds:
+            self.stopped = self.stopped or "time"
+        memory, cpu = self.family.weigh()
+        if memory > self.room:
+            self.stopped = self.stopped or "memory"
+        if cpu > limits.cpu_seconds:
+            self.stopped = self.stopped or "cpu"
+
+    def _verdict(self, ended: _Ended) -> RunReport:
+        limits = self.limits
+        told = {
+            "time": f"The run took longer than its {limits.wall_seconds:g} s.",
+            "cpu": f"The run used more than its {limits.cpu_seconds} s of processor time.",
+            "memory": f"The run used more than its {limits.memory_bytes >> 20} MiB of memory.",
+            "result": f"The result is over its limit of {limits.result_bytes} bytes.",
+        }
+        if self.stopped == "stopped":
+            return _failed("unavailable", "The run was stopped from outside.")
+        if self.stopped:
+            return _failed(self.stopped, told[self.stopped])
+        code = os.waitstatus_to_exitcode(ended.status)
+        if code in (-signal.SIGXCPU, -signal.SIGKILL) and ended.cpu >= limits.cpu_seconds - 0.2:
+            return _failed("cpu", told["cpu"])
+        if code < 0:
+            return _failed("crash", f"The run was ended by signal {-code} ({signal.strsignal(-code)}).")
+        if code or not self.came:
+            return _failed("crash", f"The run ended without a result (exit code {code}).")
+        return self._read(told)
+
+    def _read(self, told: dict[str, str]) -> RunReport:
+        """The answer: a stranger's bytes."""
+        limits = self.limits
+        try:
+            raw = wire.unpack(bytes(self.came), limit=limits.result_bytes + REPORT_ROOM)
+            failure, error, result = str(raw["failure"]), str(raw["error"])[:8000], raw["result"]
+        except (P2PError, KeyError, TypeError):
+            return _failed("result", "What the run answered is no result.")
+        if failure in ("error", "value", "result", "memory", "unavailable"):
+            return _failed(failure, error or told.get(failure, ""))
+        if failure or not isinstance(result, bytes):
+            return _failed("result", "What the run answered is no result.")
+        if len(result) > limits.result_bytes:
+            return _failed("result", told["result"])
+        return _checked(result)
+
+
+def _checked(result: bytes) -> RunReport:
+    """Read the value through here, in a process that may die of it, before the node has it."""
+    resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+    with contextlib.suppress(OSError, ValueError):
+        confine.limit_memory(CHECK_ROOM)
+    try:
+        shape = shape_of(wire.unpack_value(result))
+    except (P2PError, MemoryError):
+        return _failed("result", "What the run answered is no value.")
+    return RunReport(ok=True, result=result, result_shape=shape)
+
+
+def shape_of(value: Any) -> str:
+    """A value in a few words."""
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    if dtype is not None and shape is not None:
+        return f"{type(value).__module__.split('.')[0]} {dtype} {tuple(shape)}"
+    if shape is not None:
+        return f"{type(value).__name__} {tuple(shape)}"
+    if isinstance(value, str | bytes | list | tuple | dict):
+        return f"{type(value).__name__} ({len(value)})"
+    return type(value).__name__
+
+
+def _failed(failure: str, error: str) -> RunReport:
+    return RunReport(ok=False, failure=failure, error=error)
