@@ -1,0 +1,52 @@
+"""The async twin: the same calls and objects, awaited on the caller's own loop.
+
+    client = await p2pgrid.aio.login(port=8080, email="jane@caltech.edu", password="...")
+    datasets = await client.datasets
+    async for found in p2pgrid.aio.search("#digits", bootstrap=["127.0.0.1:8080"]): ...
+
+Every method and property of the objects that is a call returns something to be awaited here.  Their types are written
+for callers without a loop, so what these functions return is typed ``Any``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from p2pgrid.client.bridge import Here
+from p2pgrid.client.domain import node_url, open_client
+from p2pgrid.client.orchestra import launch_node
+from p2pgrid.client.search import DEFAULT_LIMIT, DEFAULT_TIMEOUT, Found, stream
+from p2pgrid.crypto import Identity
+
+__all__ = ["launch", "login", "search"]
+
+
+async def launch(**options: Any) -> Any:
+    """``p2pgrid.orchestra.launch`` on this loop."""
+    return await launch_node(Here(), **options)
+
+
+async def login(
+    *,
+    url: str | None = None,
+    port: int | None = None,
+    email: str | None = None,
+    password: str | None = None,
+    key: Identity | None = None,
+) -> Any:
+    """``p2pgrid.login`` on this loop."""
+    return await open_client(Here(), node_url(url, port), email=email, password=password, key=key)
+
+
+def search(
+    *tags: str,
+    bootstrap: Sequence[str] = (),
+    home: str | Path | None = None,
+    match: str = "all",
+    limit: int = DEFAULT_LIMIT,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> AsyncIterator[Found]:
+    """``p2pgrid.search`` on this loop: each dataset as soon as its listing arrives."""
+    return stream(Here(), tags, bootstrap=bootstrap, home=home, match=match, limit=limit, timeout=timeout)

@@ -1,0 +1,223 @@
+"""A client of one domain: log in, look at data, send functions, decide on them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from p2pgrid import crypto
+from p2pgrid.client.bridge import Bridge, bridged, bridged_property
+from p2pgrid.client.door import Door
+from p2pgrid.client.functions import GridFunction
+from p2pgrid.client.held import HeldDataset, HeldDatasets
+from p2pgrid.client.projects import Project, Projects
+from p2pgrid.client.requests import Request, Requests, UserCode, UserCodes
+from p2pgrid.client.show import Shown
+from p2pgrid.client.upload import upload
+from p2pgrid.client.values import Dataset
+from p2pgrid.domain.review import statement
+from p2pgrid.errors import BadAddress, NotFound, WrongLogin
+from p2pgrid.ids import NodeId
+
+CODE_REQUEST = b"code-request"
+
+
+class Metadata(Shown):
+    """What a node says of itself."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self._raw = dict(raw)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_raw"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def fields(self) -> Mapping[str, Any]:
+        """All of it."""
+        return self._raw
+
+
+class DomainClient(Shown):
+    """What ``login`` returns: one person's way into one domain."""
+
+    def __init__(self, door: Door, bridge: Bridge, metadata: Mapping[str, Any], account: Mapping[str, Any] | None):
+        self.door = door
+        self._bridge_used = bridge
+        self.metadata = Metadata(metadata)
+        self.account = account
+
+    @property
+    def _bridge(self) -> Bridge:
+        return self._bridge_used
+
+    @property
+    def id(self) -> str:
+        """The node's id, in hexadecimal."""
+        return str(self.metadata.id)
+
+    @property
+    def name(self) -> str:
+        """The node's label."""
+        return str(self.metadata.name)
+
+    @property
+    def email(self) -> str:
+        """Who is logged in; empty for a guest."""
+        return str(self.account["email"]) if self.account else ""
+
+    @property
+    def role(self) -> str:
+        """The role of who is logged in."""
+        return str(self.account["role"]) if self.account else "guest"
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether this account may read private data and decide on requests."""
+        return self.role in ("data owner", "admin")
+
+    @bridged
+    async def register(
+        self, name: str, email: str, password: str, institution: str = "", website: str = "", role: str | None = None
+    ) -> dict[str, Any]:
+        """Make an account, a data scientist's unless ``role`` says otherwise; owners only."""
+        details: dict[str, Any] = {
+            "name": name,
+            "email": email,
+            "password": password,
+            "institution": institution,
+            "website": website,
+        }
+        if role:
+            details["role"] = role
+        account: dict[str, Any] = await self.door.call("account.register", **details)
+        return account
+
+    @bridged
+    async def set_password(self, old: str, new: str) -> None:
+        """Change one's own password."""
+        await self.door.call("account.set_password", old=old, new=new)
+
+    @bridged_property
+    async def accounts(self) -> list[dict[str, Any]]:
+        """Every account of the domain; owners only."""
+        found: list[dict[str, Any]] = await self.door.call("account.list")
+        return found
+
+    @bridged_property
+    async def datasets(self) -> HeldDatasets:
+        """What the domain holds: names, shapes, mocks."""
+        return HeldDatasets(HeldDataset(self, raw) for raw in await self.door.call("dataset.list"))
+
+    @bridged
+    async def upload_dataset(self, dataset: Dataset, *, progress: bool = True) -> HeldDataset:
+        """Bring a dataset to the domain: all of it or nothing.  Owners only; the name must be new."""
+        return HeldDataset(self, await upload(self.door, dataset, show=progress))
+
+    @bridged_property
+    async def projects(self) -> Projects:
+        """All projects for an owner, one's own for a data scientist."""
+        return Projects(Project.held(self, raw) for raw in await self.door.call("project.list"))
+
+    @bridged
+    async def get_project(self, name: str) -> Project:
+        """The project of that name.  Raises ``NotFound``."""
+        return Project.held(self, await self.door.call("project.get", name=name))
+
+    @bridged
+    async def submit(self, function: GridFunction, reason: str = "") -> Request:
+        """Send a function outside any project."""
+        return await self._submit(function, project=None, reason=reason)
+
+    async def _submit(self, function: GridFunction, *, project: str | None, reason: str) -> Request:
+        asked = {
+            "project": project,
+            "name": function.name,
+            "code": function.code,
+            "inputs": dict(function.input_policy.inputs),
+            "input_policy": function.input_policy.kind,
+            "output_policy": function.output_policy.kind,
+            "reason": reason,
+        }
+        identity = self.door.identity
+        signature = identity.sign(CODE_REQUEST, statement(**asked))
+        raw = await self.door.call("request.create", **asked, key=identity.public, signature=signature, timeout=120.0)
+        return Request(self, raw)
+
+    @bridged_property
+    async def requests(self) -> Requests:
+        """All requests for an owner, one's own for a data scientist."""
+        return Requests(Request(self, raw) for raw in await self.door.call("request.list"))
+
+    @bridged
+    async def get_request(self, id: str) -> Request:
+        """One request by its id, or the beginning of it.  Raises ``NotFound``."""
+        found = [raw for raw in await self.door.call("request.list") if str(raw["id"]).startswith(id)]
+        if len(found) != 1:
+            raise NotFound(f"{len(found) or 'No'} requests here have an id that starts with {id!r}.")
+        return Request(self, found[0])
+
+    @bridged_property
+    async def code(self) -> UserCodes:
+        """Submitted functions, each callable by its name."""
+        return UserCodes(UserCode(self, raw) for raw in await self.door.call("code.list"))
+
+    @bridged
+    async def audit(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest entries of the domain's audit log; owners only."""
+        found: list[dict[str, Any]] = await self.door.call("audit.list", limit=limit)
+        return found
+
+    @bridged
+    async def close(self) -> None:
+        """Let go of the link."""
+        await self.door.close()
+
+    def fields(self) -> Mapping[str, Any]:
+        """Where, and as whom."""
+        return {"name": self.name, "id": self.id, "account": self.email or "guest", "role": self.role}
+
+
+async def open_client(
+    bridge: Bridge,
+    url: str,
+    *,
+    email: str | None = None,
+    password: str | None = None,
+    key: crypto.Identity | None = None,
+    expect: NodeId | None = None,
+    timeout: float = 10.0,
+) -> DomainClient:
+    """Link to the node at ``url`` and log in: with e-mail and password, with a key, or as a guest.
+
+    ``expect`` pins the node's id.  Raises ``Unreachable``, ``WrongIdentity`` or ``WrongLogin``.
+    """
+    from p2pgrid.link.http import connect
+
+    identity = key or crypto.Identity.generate(secrets.token_bytes)
+    door = Door(await connect(url, identity, expect=expect, timeout=timeout), identity)
+    try:
+        account = None
+        if email is not None:
+            if password is None:
+                raise WrongLogin("An e-mail was given without a password.")
+            account = await door.call("auth.login", email=email, password=password)
+        elif key is not None:
+            account = await door.call("auth.key")
+        return DomainClient(door, bridge, await door.call("node.metadata"), account)
+    except BaseException:
+        await door.close()
+        raise
+
+
+def node_url(url: str | None, port: int | None) -> str:
+    """The address of a node's HTTP door from what a person gives.  Raises ``BadAddress``."""
+    text = (url or "http://127.0.0.1").rstrip("/")
+    if "://" not in text:
+        text = f"http://{text}"
+    text = text.replace("://localhost", "://127.0.0.1")
+    if not text.startswith(("http://", "https://")):
+        raise BadAddress(f"{text!r} is no http address of a node.", fix="Write it as http://HOST:PORT.")
+    return f"{text}:{port}" if port else text

@@ -1,0 +1,154 @@
+"""What a domain holds, seen from outside: datasets, assets, and pointers to private data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from p2pgrid.client.bridge import Bridge, bridged, bridged_property
+from p2pgrid.client.show import Shown, ShownList
+from p2pgrid.errors import NoMock, PrivateData
+
+if TYPE_CHECKING:
+    from p2pgrid.client.domain import DomainClient
+
+
+class AssetPointer:
+    """Stands for private data that stays where it is: it can be passed to a function, and never be read."""
+
+    def __init__(self, asset_id: str, name: str) -> None:
+        self.asset_id = asset_id
+        self.name = name
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        raise PrivateData(f"The asset {self.name!r} is private: a pointer holds no values.")
+
+    def __repr__(self) -> str:
+        return f"<pointer to the private asset {self.name!r}; its mock shows the shape>"
+
+
+class HeldAsset(Shown):
+    """One asset of a domain: its description and mock are for everybody, its data for the owner."""
+
+    def __init__(self, client: DomainClient, raw: Mapping[str, Any]) -> None:
+        self._client = client
+        self._raw = raw
+        self.id = str(raw["id"])
+        self.name = str(raw["name"])
+        self.description = str(raw.get("description") or "")
+
+    @property
+    def _bridge(self) -> Bridge:
+        return self._client._bridge
+
+    @property
+    def asset_id(self) -> str:
+        """The id, under the name that policies ask for."""
+        return self.id
+
+    @property
+    def pointer(self) -> AssetPointer:
+        """What to pass to a function in place of the private data."""
+        return AssetPointer(self.id, self.name)
+
+    @property
+    def has_mock(self) -> bool:
+        """Whether there is a mock to look at."""
+        return bool(self._raw.get("mock"))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the private data."""
+        return tuple(self._raw["meta"]["shape"])
+
+    @property
+    def dtype(self) -> str:
+        """The type of the private data: numpy's name, or the kind."""
+        return str(self._raw["meta"]["dtype"])
+
+    @bridged_property
+    async def mock(self) -> Any:
+        """The fake twin, with the same schema.  Raises ``NoMock``."""
+        meta = self._raw.get("mock")
+        if not meta:
+            raise NoMock(f"The asset {self.name!r} has no mock.")
+        return await self._client.door.read_asset(self.id, "mock", meta)
+
+    @bridged_property
+    async def data(self) -> Any:
+        """The private data for its owner; for everybody else the pointer to it."""
+        if not self._client.is_owner:
+            return self.pointer
+        return await self._client.door.read_asset(self.id, "data", self._raw["meta"])
+
+    def fields(self) -> Mapping[str, Any]:
+        """Name, shape and type; whether there is a mock."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "description": self.description,
+            "shape": str(self.shape),
+            "dtype": self.dtype,
+            "columns": ", ".join(f"{name}: {kind}" for name, kind in self._raw["meta"].get("columns", ())),
+            "mock": "yes" if self.has_mock else "none",
+        }
+
+
+class HeldAssets(ShownList[HeldAsset]):
+    """The assets of a dataset."""
+
+    columns = ("name", "shape", "dtype", "mock", "id")
+
+
+class HeldDataset(Shown):
+    """One dataset of a domain."""
+
+    def __init__(self, client: DomainClient, raw: Mapping[str, Any]) -> None:
+        self._client = client
+        self._raw = raw
+        self.id = str(raw["id"])
+        self.name = str(raw["name"])
+        self.description = str(raw.get("description") or "")
+        self.citation = str(raw.get("citation") or "")
+        self.url = str(raw.get("url") or "")
+        self.tags = [f"#{tag}".replace("##", "#") for tag in raw.get("tags", ())]
+        self.assets = HeldAssets(HeldAsset(client, asset) for asset in raw["assets"])
+
+    @property
+    def _bridge(self) -> Bridge:
+        return self._client._bridge
+
+    @bridged
+    async def delete(self) -> None:
+        """Remove the dataset from its domain; its owner only."""
+        await self._client.door.call("dataset.delete", id=self.id)
+
+    def fields(self) -> Mapping[str, Any]:
+        """All that everybody may know."""
+        people = self._raw.get("contributors") or ()
+        return {
+            "id": self.id,
+            "name": self.name,
+            "description": self.description,
+            "tags": " ".join(self.tags),
+            "url": self.url,
+            "citation": self.citation,
+            "contributors": ", ".join(f"{person['name']} ({person['role']})" for person in people),
+            "assets": "\n" + repr(self.assets),
+        }
+
+
+class HeldDatasets(ShownList[HeldDataset]):
+    """The datasets of a domain."""
+
+    columns = ("id", "name", "tags", "description", "url")
+
+    def search(self, text: str) -> HeldDatasets:
+        """Those whose name, description or tags hold ``text``."""
+        wanted = text.casefold().lstrip("#")
+        found = (
+            dataset
+            for dataset in self
+            if wanted in " ".join([dataset.name, dataset.description, *dataset.tags]).casefold()
+        )
+        return HeldDatasets(found)

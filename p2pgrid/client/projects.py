@@ -1,0 +1,76 @@
+"""A project: the scope in which a data scientist's requests and an owner's verdicts meet."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from p2pgrid.client.bridge import Bridge, bridged, bridged_property
+from p2pgrid.client.functions import GridFunction
+from p2pgrid.client.requests import Request, Requests
+from p2pgrid.client.show import Shown, ShownList
+from p2pgrid.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from p2pgrid.client.domain import DomainClient
+
+
+class Project(Shown):
+    """Made here, then ``start``-ed at the domain of its members."""
+
+    def __init__(self, name: str, description: str = "", members: Sequence[DomainClient] = ()) -> None:
+        if not name:
+            raise InvalidInput("A project needs a name.")
+        if len(members) != 1:
+            raise InvalidInput("A project has exactly one member for now.", fix="Pass members=[client].")
+        self.id = uuid.uuid4().hex
+        self.name = name
+        self.description = description
+        self.created_by = members[0].email
+        self._client = members[0]
+        self._started = False
+
+    @classmethod
+    def held(cls, client: DomainClient, raw: Mapping[str, Any]) -> Project:
+        """A project that a domain already holds."""
+        project = cls(str(raw["name"]), str(raw.get("description") or ""), [client])
+        project.id, project.created_by, project._started = str(raw["id"]), str(raw["created_by"]), True
+        return project
+
+    @property
+    def _bridge(self) -> Bridge:
+        return self._client._bridge
+
+    @bridged
+    async def start(self) -> Project:
+        """Bring it to the domain.  Raises ``Conflict`` when the name is taken."""
+        call = self._client.door.call("project.create", id=self.id, name=self.name, description=self.description)
+        return Project.held(self._client, await call)
+
+    @bridged
+    async def create_code_request(self, function: GridFunction, client: DomainClient, reason: str = "") -> Request:
+        """Send a function to be reviewed; it runs on the mock at once, so that both sides see what it does."""
+        return await client._submit(function, project=self.id, reason=reason)
+
+    @bridged_property
+    async def requests(self) -> Requests:
+        """The requests of this project that its holder may see."""
+        found = await self._client.door.call("request.list", project=self.id)
+        return Requests(Request(self._client, raw) for raw in found)
+
+    def fields(self) -> Mapping[str, Any]:
+        """What it is, and whether the domain has it."""
+        shown = {
+            "id": self.id,
+            "name": self.name,
+            "description": self.description,
+            "created_by": self.created_by,
+        }
+        return {**shown, "events": []} if self._started else shown
+
+
+class Projects(ShownList[Project]):
+    """The projects of a domain."""
+
+    columns = ("id", "name", "description", "created_by")

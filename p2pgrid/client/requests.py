@@ -1,0 +1,220 @@
+"""Code requests, their verdicts, and the results that came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from p2pgrid import assets, wire
+from p2pgrid.client.bridge import Bridge, bridged
+from p2pgrid.client.door import RUN_TIMEOUT
+from p2pgrid.client.held import AssetPointer, HeldAsset
+from p2pgrid.client.show import Shown, ShownList, clean
+from p2pgrid.errors import BadCode
+
+if TYPE_CHECKING:
+    from p2pgrid.client.domain import DomainClient
+
+
+class RequestStatus(Enum):
+    """Where a request stands."""
+
+    PENDING = "PENDING"
+    APPROVED = "APPROVED"
+    DENIED = "DENIED"
+
+
+class ActionObject:
+    """A result that a domain released, or, as ``ActionObject.empty()``, the absence of a mock."""
+
+    def __init__(self, client: DomainClient, execution: str) -> None:
+        self._client = client
+        self.id = execution
+
+    @staticmethod
+    def empty() -> Any:
+        """Says that an asset has no mock: ``Asset(..., mock=ActionObject.empty())``."""
+        from p2pgrid.client.values import EMPTY
+
+        return EMPTY
+
+    @property
+    def _bridge(self) -> Bridge:
+        return self._client._bridge
+
+    def get_from(self, client: DomainClient) -> Any:
+        """The value, fetched as ``client``."""
+        return client._bridge.run(client.door.read_result(self.id))
+
+    @bridged
+    async def get(self) -> Any:
+        """The value, fetched as whoever called the function."""
+        return await self._client.door.read_result(self.id)
+
+    def __repr__(self) -> str:
+        return f"<released result {self.id}; .get() fetches it>"
+
+
+class UserCode(Shown):
+    """A submitted function.  Calling it asks its domain for the result."""
+
+    def __init__(self, client: DomainClient, raw: Mapping[str, Any]) -> None:
+        self._client = client
+        self.id = str(raw["id"])
+        self.name = str(raw["name"])
+        self.code = str(raw["code"])
+        self.status = str(raw.get("status", ""))
+        self.approved = bool(raw.get("approved", False))
+
+    @property
+    def _bridge(self) -> Bridge:
+        return self._client._bridge
+
+    @property
+    def unsafe_function(self) -> Callable[..., Any]:
+        """The function itself, to run in this very process on whatever it is given: read it first."""
+        return local_function(self.code, self.name)
+
+    @bridged
+    async def __call__(self, /, **inputs: Any) -> ActionObject:
+        """Run the approved function at its domain, or get what was released before.
+
+        Each input is an asset, a pointer, or the private value itself; only its digest is sent.
+        Raises ``Pending``, ``Denied``, ``PolicyRefused`` or ``RunFailed``.
+        """
+        named = {name: input_reference(value) for name, value in inputs.items()}
+        answer = await self._client.door.call("code.call", id=self.id, inputs=named, timeout=RUN_TIMEOUT)
+        return ActionObject(self._client, str(answer["execution"]))
+
+    def fields(self) -> Mapping[str, Any]:
+        """Its name, where it stands, and the code."""
+        return {"id": self.id, "service_func_name": self.name, "status": self.status, "code": self.code}
+
+
+class UserCodes(ShownList[UserCode]):
+    """Submitted functions, each an attribute: ``client.code.compute_sum(data=asset)`` calls the newest of the name."""
+
+    columns = ("id", "service_func_name", "status")
+
+    def __getattr__(self, name: str) -> UserCode:
+        for code in reversed(self.__dict__.get("_items", ())):
+            if code.name == name:
+                return code  # type: ignore[no-any-return]
+        raise AttributeError(f"no function named {name!r} was submitted here")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(code.name for code in self)]
+
+
+@dataclass(frozen=True, slots=True)
+class UserCodeStatusChange:
+    """What a code request asks to change: the status of its code."""
+
+    link: UserCode
+
+    def __repr__(self) -> str:
+        return f"UserCodeStatusChange({self.link.name})"
+
+
+class Request(Shown):
+    """A code request as the domain holds it; a verdict brings this object up to date."""
+
+    def __init__(self, client: DomainClient, raw: Mapping[str, Any]) -> None:
+        self._client = client
+        self._read(raw)
+
+    def _read(self, raw: Mapping[str, Any]) -> None:
+        self._raw = raw
+        self.id = str(raw["id"])
+        self.name = str(raw["name"])
+        self.status = RequestStatus(raw["status"])
+        self.reason = str(raw.get("reason") or "")
+        self.requested_by = str(raw.get("requested_by") or "")
+        self.mock_run: Mapping[str, Any] = raw.get("mock_run") or {}
+
+    @property
+    def _bridge(self) -> Bridge:
+        return self._client._bridge
+
+    @property
+    def code(self) -> UserCode:
+        """The function that it is about."""
+        raw = {**self._raw, "id": self._raw["code_id"], "approved": self.status is RequestStatus.APPROVED}
+        return UserCode(self._client, raw)
+
+    @property
+    def changes(self) -> list[UserCodeStatusChange]:
+        """What approving it would change."""
+        return [UserCodeStatusChange(self.code)]
+
+    @bridged
+    async def approve(self) -> Request:
+        """Let the function run on the private data, within its policies."""
+        self._read(await self._client.door.call("request.approve", id=self.id))
+        return self
+
+    @bridged
+    async def deny(self, reason: str) -> Request:
+        """Say no, and why."""
+        self._read(await self._client.door.call("request.deny", id=self.id, reason=reason))
+        return self
+
+    @bridged
+    async def accept_by_depositing_result(self, result: Any) -> Request:
+        """Answer with a result that the owner made; the function does not run."""
+        self._read(await self._client.door.call("request.deposit", id=self.id, result=wire.pack_value(result)))
+        return self
+
+    def fields(self) -> Mapping[str, Any]:
+        """Where it stands, who asks, and what the function did on the mock."""
+        return {
+            "id": self.id,
+            "request_time": self._raw.get("request_time"),
+            "updated_at": self._raw.get("updated_at"),
+            "status": str(self.status),
+            "reason": self.reason,
+            "changes": str(self.changes),
+            "requested_by": self.requested_by,
+            "requesting_user_verify_key": self._raw.get("requesting_user_verify_key"),
+            "mock_run": mock_run_text(self.mock_run),
+        }
+
+
+class Requests(ShownList[Request]):
+    """Code requests, oldest first."""
+
+    columns = ("id", "request_time", "updated_at", "status", "reason", "changes", "requested_by")
+
+
+def mock_run_text(report: Mapping[str, Any]) -> str:
+    """One line on what the function did on the mock."""
+    if not report:
+        return "not run"
+    if report.get("ok"):
+        return f"ok: {clean(report.get('result_shape') or report.get('result') or 'a value')}"
+    return f"failed: {clean(report.get('error') or 'no reason given')}"
+
+
+def input_reference(value: Any) -> dict[str, str]:
+    """How an input is named to a domain: by asset id, or by the digest of its content."""
+    if isinstance(value, (HeldAsset, AssetPointer)):
+        return {"asset": value.asset_id}
+    return {"digest": assets.dump(value).meta.digest}
+
+
+def local_function(code: str, name: str) -> Callable[..., Any]:
+    """The function that submitted source defines, without its decorators, for the owner's own process."""
+    import ast
+
+    tree = ast.parse(code)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            node.decorator_list = []
+    namespace: dict[str, Any] = {"__name__": "submitted"}
+    exec(compile(tree, "<submitted code>", "exec"), namespace)  # noqa: S102 - the owner asked for just that
+    function = namespace.get(name)
+    if not callable(function):
+        raise BadCode(f"The submitted code defines no function named {name}.")
+    return function  # type: ignore[no-any-return]

@@ -1,0 +1,139 @@
+"""Plain-text and static HTML pictures of objects.
+
+Whatever a stranger wrote (names, code, reasons) passes ``clean`` first: no control character reaches a terminal, and
+HTML is escaped.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import html
+import io
+import shutil
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar, overload
+
+T = TypeVar("T", bound="Shown")
+
+_STYLE = "border-collapse:collapse;font-family:sans-serif;font-size:13px;margin:4px 0"
+_CELL = "text-align:left;padding:3px 10px;border-bottom:1px solid #ccc;vertical-align:top"
+_UNSHOWN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+
+
+def clean(value: Any, *, lines: bool = False) -> str:
+    """Text that is safe to show: control and invisible characters as escapes; newlines kept when ``lines``."""
+    if isinstance(value, dt.datetime):
+        value = value.strftime("%Y-%m-%d %H:%M:%S")
+    text = "" if value is None else str(value)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if _shows(char, lines) else _escape(char) for char in text)
+
+
+def _shows(char: str, lines: bool) -> bool:
+    return (lines and char in "\n\t") or unicodedata.category(char) not in _UNSHOWN
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
+def table_text(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> str:
+    """A table for a terminal, as wide as it is."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(clean(title)) if title else None, title_justify="left", box=box.ROUNDED)
+    for column in columns:
+        table.add_column(Text(column), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(clean(cell)) for cell in row))
+    out = io.StringIO()
+    Console(file=out, width=max(80, shutil.get_terminal_size((120, 24)).columns), color_system=None).print(table)
+    return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
+
+
+def table_html(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> str:
+    """The same table as static HTML, without scripts or anything from a network."""
+    head = "".join(f'<th style="{_CELL}">{html.escape(clean(column))}</th>' for column in columns)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{_CELL}">{html.escape(clean(cell))}</td>' for cell in row) + "</tr>"
+        for row in rows
+    )
+    caption = f'<caption style="text-align:left;font-weight:bold">{html.escape(clean(title))}</caption>'
+    return f'<table style="{_STYLE}">{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+class Shown:
+    """An object with named fields: as text the way the Grid's documents print one, as HTML a two-column table."""
+
+    def fields(self) -> Mapping[str, Any]:
+        """What to show, in order."""
+        raise TypeError("an object that is shown says which fields it has")
+
+    def __repr__(self) -> str:
+        lines = [f"class {type(self).__name__}:"]
+        for name, value in self.fields().items():
+            text = clean(value, lines=True).replace("\n", "\n    ")
+            lines.append(f"  {name}: {_kind(value)} = {text}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return table_html(("field", "value"), self.fields().items(), type(self).__name__)
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__ if isinstance(value, (int, float, bool, list, tuple, dict)) else "str"
+
+
+class ShownList(Sequence[T], Generic[T]):
+    """Objects in order, shown as one table; an object is found by position, name or id."""
+
+    columns: ClassVar[tuple[str, ...]] = ("id", "name")
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items = list(items)
+
+    @overload
+    def __getitem__(self, key: int | str) -> T: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> ShownList[T]: ...
+
+    def __getitem__(self, key: int | str | slice) -> T | ShownList[T]:
+        if isinstance(key, slice):
+            return type(self)(self._items[key])
+        if isinstance(key, int):
+            return self._items[key]
+        for item in self._items:
+            if key in (getattr(item, "name", None), getattr(item, "id", None)):
+                return item
+        raise KeyError(f"nothing here is named {key!r}; there is: {', '.join(self._names()) or 'nothing'}")
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items)
+
+    def _names(self) -> list[str]:
+        return [clean(getattr(item, "name", "")) for item in self._items[:20]]
+
+    def rows(self) -> Iterator[list[Any]]:
+        """One row an object, in the order of ``columns``."""
+        for item in self._items:
+            fields = item.fields()
+            yield [fields.get(column, "") for column in self.columns]
+
+    def get_by_id(self, an_id: str) -> T:
+        """The object with this id.  Raises ``KeyError``."""
+        return next(item for item in self._items if getattr(item, "id", None) == an_id)
+
+    def __repr__(self) -> str:
+        return table_text(self.columns, self.rows(), f"{type(self).__name__} ({len(self)})")
+
+    def _repr_html_(self) -> str:
+        return table_html(self.columns, self.rows(), f"{type(self).__name__} ({len(self)})")

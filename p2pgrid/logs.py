@@ -1,0 +1,49 @@
+"""Log lines: one a person can read, or one JSON object a line for machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Any, Final, TextIO
+
+_OWN: Final = frozenset(vars(logging.makeLogRecord({})))
+"""What every record has; the rest was given with ``extra=`` and belongs in the JSON."""
+
+
+class PlainLines(logging.Formatter):
+    """``2026-11-21 19:52:29 INFO   node  message``; an exception adds its last line only, unless debugging."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s  %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+        self.converter = time.localtime
+
+
+class JsonLines(logging.Formatter):
+    """One object a line: time (UTC), level, logger, message, and what was given with ``extra=``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, Any] = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update({key: value for key, value in vars(record).items() if key not in _OWN})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def set_up(*, as_json: bool = False, level: str = "INFO", stream: TextIO | None = None) -> None:
+    """Send p2pgrid's log lines to ``stream`` (standard error when not given)."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines() if as_json else PlainLines())
+    for name in ("p2pgrid", "gateway"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(level)
+        logger.propagate = False

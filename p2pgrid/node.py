@@ -1,0 +1,324 @@
+"""The composition root: makes every part of a node, owns every task, starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import secrets
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from p2pgrid import __version__
+from p2pgrid.config import NodeSettings
+from p2pgrid.dht import DhtNode
+from p2pgrid.domain.runner import Runner
+from p2pgrid.domain.service import Caller, DomainService
+from p2pgrid.domain.storage import open_storage
+from p2pgrid.errors import DefaultPassword, NotAllowed, P2PError, PortTaken
+from p2pgrid.home import Home, RunState
+from p2pgrid.ids import Tag, parse_node_id
+from p2pgrid.link.http import HttpServer, LinkPeer, LinkServer, fetch_json
+
+log = logging.getLogger("p2pgrid.node")
+
+PORT_TRIES: Final = 16
+JOIN_INTERVAL: Final = 20.0
+"""Seconds between joins at a gateway: it may have forgotten us, and it may be young."""
+SAVE_INTERVAL: Final = 60.0
+"""Seconds between snapshots of the routing table."""
+CLOSE_TIMEOUT: Final = 5.0
+
+
+class Node:
+    """One running node: DHT, direct links and a domain, under one key and one port."""
+
+    def __init__(self, settings: NodeSettings, home: Home) -> None:
+        self.settings = settings
+        self.home = home
+        self.name = settings.name
+        self.started = time.time()
+        self.stopping = asyncio.Event()
+        self._held = contextlib.AsyncExitStack()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+
+    @classmethod
+    async def start(cls, settings: NodeSettings, home: Home) -> Node:
+        """Bring a node up; it is healthy when this returns.
+
+        Raises ``HomeInUse``, ``PortTaken``, ``DefaultPassword``, ``BadHome`` or ``StorageError``; then nothing is left.
+        """
+        node = cls(settings, home)
+        try:
+            await node._start()
+        except BaseException:
+            await node.close()
+            raise
+        return node
+
+    async def _start(self) -> None:
+        self._held.enter_context(self.home.lock())
+        self.identity = self.home.identity()
+        self.domain = await self._open_domain()
+        self.http, self.dht = await self._listen()
+        self._held.push_async_callback(self.dht.close)
+        self._held.push_async_callback(self.http.close)
+        self.home.save_run(self._run_state())
+        self._held.callback(self.home.clear_run)
+        self.domain.on_change(self._changed.set)
+        self._changed.set()
+        self._own(self._announce())
+        self._own(self._save_peers())
+        if self.settings.gateway:
+            self._own(self._stay_joined(self.settings.gateway))
+        log.info("%s is up at %s, DHT %s, id %s", self.name, self.url, self.dht_address, self.id)
+
+    async def _open_domain(self) -> DomainService:
+        settings = self.settings
+        storage = await asyncio.to_thread(
+            open_storage, settings.database_url or self.home.database_url, self.home.assets
+        )
+        self._held.callback(storage.close)
+        runner = Runner()
+        self._held.push_async_callback(runner.close)
+        domain = DomainService(
+            storage,
+            runner,
+            identity=self.identity,
+            name=self.name,
+            clock=time.time,
+            random=secrets.token_bytes,
+            dev_mode=settings.dev_mode,
+            loopback=settings.on_loopback,
+        )
+        password = settings.owner_password.get_secret_value() if settings.owner_password else None
+        await domain.ensure_owner(settings.owner_email, password, self.home.owner().public)
+        if not settings.on_loopback and await domain.has_default_password():
+            raise DefaultPassword(
+                f"{self.name} is told to listen at {settings.host}, where others can reach it, and still has the"
+                " default password."
+            )
+        return domain
+
+    async def _listen(self) -> tuple[HttpServer, DhtNode]:
+        """HTTP and DHT on one port number; with port 0 until a number is free for both."""
+        settings = self.settings
+        links = LinkServer(self.identity, self._dispatch)
+        for left in reversed(range(PORT_TRIES)):
+            http = HttpServer(self, links)
+            await http.start(settings.host, settings.port)
+            try:
+                dht = await DhtNode.start(
+                    settings.host,
+                    http.port,
+                    bootstrap=settings.bootstrap,
+                    identity=self.identity,
+                    name=self.name,
+                    http_port=http.port,
+                    saved=self.home.load_peers(),
+                    advertise=settings.advertise,
+                )
+            except PortTaken:
+                await http.close()
+                if settings.port or not left:
+                    raise
+                continue
+            except BaseException:
+                await http.close()
+                raise
+            return http, dht
+        raise PortTaken("No number was free for both UDP and TCP.")
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception():
+            log.error("a task of the node failed", exc_info=task.exception())
+
+    async def close(self) -> None:
+        """Stop serving, let go of everything, and free the home.  Safe to call twice."""
+        self.stopping.set()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if hasattr(self, "dht"):
+            with contextlib.suppress(P2PError):
+                self.home.save_peers(self.dht.snapshot())
+        await self._held.aclose()
+
+    # ------------------------------------------------------------ what it is
+
+    @property
+    def id(self) -> str:
+        """The node id, in hexadecimal."""
+        return self.identity.id.hex()
+
+    @property
+    def port(self) -> int:
+        """The port of both doors."""
+        return int(self.http.port)
+
+    @property
+    def url(self) -> str:
+        """The address of the HTTP door, as others should use it."""
+        return f"http://{_bracketed(self.dht.address.ip)}:{self.port}"
+
+    @property
+    def dht_address(self) -> str:
+        """host:port of the DHT, as others bootstrap from."""
+        return f"{_bracketed(self.dht.address.ip)}:{self.dht.address.udp}"
+
+    def _run_state(self) -> RunState:
+        import os
+
+        return RunState(os.getpid(), "domain", self.name, self.id, self.url, self.dht_address, self.started)
+
+    # ------------------------------------------------------------ the JSON door
+
+    def health(self) -> dict[str, Any]:
+        """What ``GET /health-check`` answers."""
+        return {
+            "status": "online",
+            "node-id": self.id,
+            "name": self.name,
+            "version": __version__,
+            "uptime-s": round(time.time() - self.started, 1),
+            "dht": self.dht_address,
+            "peers": sum(peer.state != "offline" for peer in self.dht.peers()),
+            "datasets": len({dataset for _, dataset, _ in self.domain.listings()}),
+        }
+
+    def identity_record(self) -> dict[str, Any]:
+        """The node's signed record: base64 of its body and of its signature."""
+        pair = [base64.b64encode(part).decode() for part in self.dht.record.to_wire()]
+        return {"node-id": self.id, "name": self.name, "record": pair}
+
+    def dataset_tags(self) -> list[str]:
+        """The tags that the grid may know."""
+        return [f"#{tag}" for tag in self.domain.tags()]
+
+    async def search(self, tags: list[Tag], match: str) -> dict[str, Any]:
+        """What ``POST /search`` answers."""
+        datasets = await self.domain.search(tags, match)
+        return {"content": bool(datasets), "node-id": self.id, "name": self.name, "datasets": datasets}
+
+    # ------------------------------------------------------------ links
+
+    async def _dispatch(self, peer: LinkPeer, verb: str, args: dict[str, Any]) -> Any:
+        caller: Caller = peer.state.setdefault("caller", Caller(key=peer.key, remote=peer.remote))
+        own = OWN_VERBS.get(verb)
+        if own is None:
+            answer = await self.domain.call(caller, verb, args)
+            if caller.account is not None:
+                peer.trust()
+            return answer
+        if not caller.is_owner:
+            raise NotAllowed("Only the node's owner may ask it about itself.")
+        return await own(self, args)
+
+    async def _status(self, args: dict[str, Any]) -> dict[str, Any]:
+        return {**self.health(), "counters": dict(self.dht.counters), "home": str(self.home.path)}
+
+    async def _peers(self, args: dict[str, Any]) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": peer.id.hex(),
+                "name": peer.name,
+                "address": f"{_bracketed(peer.address.ip)}:{peer.address.udp}",
+                "state": peer.state,
+                "latency_ms": peer.latency_ms,
+                "last_seen": peer.last_seen,
+            }
+            for peer in self.dht.peers()
+        ]
+
+    async def _ping(self, args: dict[str, Any]) -> dict[str, Any]:
+        target = str(args.get("target", ""))
+        pong = await self.dht.ping(target if ":" in target else parse_node_id(target))
+        return {"id": pong.id.hex(), "name": pong.name, "rtt_ms": pong.rtt_ms, "state": pong.state}
+
+    async def _find(self, args: dict[str, Any]) -> dict[str, Any] | None:
+        found = await self.dht.find(parse_node_id(str(args.get("id", ""))))
+        if found is None:
+            return None
+        record = found.record
+        addresses = [{"ip": a.ip, "udp": a.udp, "http": a.http} for a in record.addresses]
+        return {"id": record.id.hex(), "name": record.name, "addresses": addresses}
+
+    async def _land(self, args: dict[str, Any]) -> dict[str, Any]:
+        asyncio.get_running_loop().call_later(0.05, self.stopping.set)  # the answer leaves first
+        return {"id": self.id, "name": self.name}
+
+    # ------------------------------------------------------------ what it keeps doing
+
+    async def _announce(self) -> None:
+        """Keep the DHT's listings equal to the domain's tags."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            wanted = {(tag, dataset): title for tag, dataset, title in self.domain.listings()}
+            for tag, dataset in set(self.dht.announced) - set(wanted):
+                await self.dht.withdraw(tag, dataset)
+            for (tag, dataset), title in wanted.items():
+                if (tag, dataset) not in self.dht.announced:
+                    await self.dht.announce(tag, dataset, title=title)
+
+    async def _save_peers(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_INTERVAL)
+            await asyncio.to_thread(self.home.save_peers, self.dht.snapshot())
+
+    async def _stay_joined(self, gateway: str) -> None:
+        """Join a gateway, and again: it keeps the address alive and outlives the gateway's restarts."""
+        joined: bool | None = None
+        while True:
+            body = {"node-id": self.name, "node-address": self.url, "record": self.identity_record()["record"]}
+            try:
+                status, answer = await fetch_json("POST", f"{gateway}/join", body, timeout=5.0)
+                ok, why = status == 200, f"status {status}: {answer}"
+            except P2PError as error:
+                ok, why = False, error.cause
+            if ok is not joined:
+                log.info("joined the gateway %s", gateway) if ok else log.warning("gateway %s: %s", gateway, why)
+            joined = ok
+            await asyncio.sleep(JOIN_INTERVAL if ok else JOIN_INTERVAL / 4)
+
+
+OWN_VERBS: Final[dict[str, Callable[[Node, dict[str, Any]], Coroutine[Any, Any, Any]]]] = {
+    "node.status": Node._status,
+    "node.peers": Node._peers,
+    "node.ping": Node._ping,
+    "node.find": Node._find,
+    "node.land": Node._land,
+}
+"""Verbs about the node itself, for its owner; all others are the domain's."""
+
+
+async def serve(settings: NodeSettings, home: Home, *, ready: Callable[[Node], None] | None = None) -> None:
+    """Run a node until SIGTERM, SIGINT or its owner's ``land``, then close it gracefully."""
+    node = await Node.start(settings, home)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, node.stopping.set)
+    try:
+        if ready is not None:
+            ready(node)
+        await node.stopping.wait()
+        log.info("%s is landing", node.name)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        await asyncio.wait_for(node.close(), CLOSE_TIMEOUT + 5)
+
+
+def _bracketed(ip: str) -> str:
+    return f"[{ip}]" if ":" in ip else ip
