@@ -1,0 +1,89 @@
+"""An aiohttp application on a port, bounded in connections and in the time it takes to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from p2pgrid.errors import BadAddress, PortTaken
+
+MAX_CONNECTIONS: Final = 1024
+"""TCP connections that one HTTP server holds; further ones are closed at once."""
+KEEPALIVE: Final = 15.0
+"""Seconds that a connection may be open without the whole head of a request."""
+BACKLOG: Final = 256
+CLOSE_GRACE: Final = 3.0
+"""Seconds that requests have to finish when the server closes."""
+
+CLOSE_FIRST: Final[web.AppKey[Callable[[], Awaitable[None]]]] = web.AppKey("close_first")
+"""What to await before connections stop being read: the good-byes of links."""
+
+
+class HttpServer:
+    """Runs one application on one port."""
+
+    def __init__(self, app: web.Application, *, max_connections: int = MAX_CONNECTIONS) -> None:
+        self._app, self._max_connections = app, max_connections
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            keepalive_timeout=KEEPALIVE,
+            lingering_time=1.0,
+            shutdown_timeout=CLOSE_GRACE,
+            auto_decompress=False,
+        )
+        self._listener: asyncio.Server | None = None
+        self.host = ""
+        self.port = 0
+        self.refused = 0
+        """Connections closed because ``max_connections`` were open."""
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; ``port`` 0 takes a free one, told by ``.port``.  Raises ``PortTaken`` or ``BadAddress``."""
+        await self._runner.setup()
+        try:
+            self._listener = await asyncio.get_running_loop().create_server(self._protocol, host, port, backlog=BACKLOG)
+        except (OSError, OverflowError) as error:
+            await self._runner.cleanup()
+            raise _cannot_listen(host, port, error) from error
+        self.host, self.port = host, int(self._listener.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Listen no more, let requests finish for ``CLOSE_GRACE`` seconds, end all connections; may be called again."""
+        if self._listener is None:
+            return
+        listener, self._listener = self._listener, None
+        listener.close()
+        if CLOSE_FIRST in self._app:
+            await self._app[CLOSE_FIRST]()
+        await self._runner.cleanup()
+
+    def _protocol(self) -> asyncio.Protocol:
+        server = self._runner.server
+        if server is None or len(server.connections) >= self._max_connections:
+            self.refused += 1
+            return _Refusal()
+        return server()
+
+
+class _Refusal(asyncio.Protocol):
+    """Closes its connection at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+def _cannot_listen(host: str, port: int, error: Exception) -> PortTaken | BadAddress:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        return PortTaken(f"Port {port} of {host} is in use.")
+    if number in (errno.EACCES, errno.EPERM):
+        return PortTaken(f"Port {port} of {host} is reserved by the system.")
+    if isinstance(error, socket.gaierror) or number == errno.EADDRNOTAVAIL:
+        return BadAddress(f"{host!r} is no address of this machine.", fix="Use 127.0.0.1, 0.0.0.0 or one of its own.")
+    return BadAddress(f"Nothing can listen on {host!r}, port {port}: {error}.")
