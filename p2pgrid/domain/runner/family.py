@@ -34,14 +34,15 @@ class Family:
             waiting += found
             yield from found
 
-    def weigh(self) -> tuple[int, float]:
-        """Memory in bytes (what each holds alone, and the largest with what is shared), processor seconds."""
-        shared, alone, cpu = 0, 0, 0.0
+    def weigh(self) -> tuple[int, float, int]:
+        """Bytes of memory (what each holds alone, and the largest share in common), processor seconds, threads."""
+        shared, alone, cpu, tasks = 0, 0, 0.0, 0
         for pid in self:
             resident, common = self._resident(pid)
             shared, alone = max(shared, common), alone + resident - common
-            cpu += self._cpu(pid)
-        return shared + alone, cpu
+            seconds, threads = self._used(pid)
+            cpu, tasks = cpu + seconds, tasks + threads
+        return shared + alone, cpu, tasks
 
     def memory(self, pid: int) -> int:
         """Resident bytes of one process."""
@@ -68,9 +69,10 @@ class Family:
         words = _read(f"/proc/{pid}/statm").split()
         return (int(words[1]) * self._page, int(words[2]) * self._page) if len(words) > 2 else (0, 0)
 
-    def _cpu(self, pid: int) -> float:
+    def _used(self, pid: int) -> tuple[float, int]:
+        """Processor seconds with those of reaped children, and threads: fields 14-17 and 20 of ``stat``."""
         words = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-        return sum(int(word) for word in words[11:15]) / self._ticks if len(words) > 14 else 0.0
+        return (sum(map(int, words[11:15])) / self._ticks, int(words[17])) if len(words) > 17 else (0.0, 0)
 
 
 def kill(pid: int, family: Family) -> None:

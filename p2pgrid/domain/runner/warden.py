@@ -23,7 +23,7 @@ from p2pgrid.domain.runner import confine
 from p2pgrid.domain.runner.family import Family, kill
 from p2pgrid.domain.runner.order import REPORT_ROOM, Order, pack_report, read_order
 from p2pgrid.domain.runner.spec import MEASURES, RunReport
-from p2pgrid.domain.runner.worker import work
+from p2pgrid.domain.runner.worker import PARSING_ROOM, work
 from p2pgrid.errors import P2PError
 
 TICK_SECONDS: Final = 0.025
@@ -111,7 +111,7 @@ class _Watch:
         self.order, self.pid, self.answer, self.held = order, pid, answer, held
         self.limits = order.limits
         self.family = Family()
-        self.room = self.family.memory(pid) + order.input_bytes + self.limits.memory_bytes
+        self.room = self.family.memory(pid) + PARSING_ROOM * order.input_bytes + self.limits.memory_bytes
         self.came = bytearray()
         self.stopped = ""
         self.start = time.monotonic()
@@ -153,11 +153,10 @@ class _Watch:
                 return _Ended(status, cpu, used.ru_maxrss * unit)
 
     def _hear(self, fd: int, poll: select.poll) -> None:
-        part = os.read(fd, 1 << 20)
         if fd == LIFELINE:
             self.stopped = self.stopped or "stopped"
             poll.unregister(fd)
-        elif part:
+        elif part := os.read(fd, 1 << 20):
             self._take(part)
         else:
             poll.unregister(fd)
@@ -180,7 +179,9 @@ class _Watch:
         limits = self.limits
         if time.monotonic() - self.start > limits.wall_seconds:
             self.stopped = self.stopped or "time"
-        memory, cpu = self.family.weigh()
+        memory, cpu, tasks = self.family.weigh()
+        if tasks > limits.threads + 1:
+            self.stopped = self.stopped or "error"
         if memory > self.room:
             self.stopped = self.stopped or "memory"
         if cpu > limits.cpu_seconds:
@@ -193,6 +194,7 @@ class _Watch:
             "cpu": f"The run used more than its {limits.cpu_seconds} s of processor time.",
             "memory": f"The run used more than its {limits.memory_bytes >> 20} MiB of memory.",
             "result": f"The result is over its limit of {limits.result_bytes} bytes.",
+            "error": f"The run started more than its {limits.threads} threads and processes.",
         }
         if self.stopped == "stopped":
             return _failed("unavailable", "The run was stopped from outside.")

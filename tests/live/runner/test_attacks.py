@@ -1,0 +1,595 @@
+"""What hostile code tries, one test an attack; each ends in a report and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from p2pgrid import wire
+from p2pgrid.domain.runner import MEASURES, Limits, Runner, RunReport, RunSpec
+
+Run = Callable[..., Awaitable[RunReport]]
+Value = Callable[..., Awaitable[Any]]
+
+SHORT = Limits(wall_seconds=1.5, cpu_seconds=2)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Any:
+    """No process and no folder of a run outlives its report."""
+    before = set(Path(tempfile.gettempdir()).glob("p2pgrid-run-*"))
+    yield
+    end = time.monotonic() + 3
+    while psutil.Process().children(recursive=True) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert psutil.Process().children(recursive=True) == []
+    assert set(Path(tempfile.gettempdir()).glob("p2pgrid-run-*")) <= before
+
+
+# ---------------------------------------------------------------- secrets of the node
+
+
+async def test_reads_the_environment(value: Value, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("P2PGRID_OWNER_PASSWORD", "very-secret")
+    seen = await value(
+        """
+        def f():
+            import os
+            texts = [repr(dict(os.environ))]
+            for name in os.listdir("/proc"):
+                try:
+                    texts.append(open(f"/proc/{name}/environ").read())
+                except OSError:
+                    pass
+            return "".join(texts)
+        """
+    )
+    assert "very-secret" not in seen
+    assert "HOME=" + os.environ.get("HOME", "nowhere") + "\0" not in seen
+
+
+async def test_reads_inherited_descriptors(value: Value, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("very-secret")
+    with open(secret) as file:
+        os.set_inheritable(file.fileno(), True)
+        seen = await value(
+            """
+            def f():
+                import os
+                found = {}
+                for fd in range(3, 4096):
+                    try:
+                        found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+                    except OSError:
+                        pass
+                return [os.read(0, 10), found]
+            """
+        )
+    assert seen[0] == b""
+    assert [str(item)[:5] for item in seen[1].values()] == ["pipe:"], "only the pipe of its own answer"
+
+
+async def test_reads_the_nodes_home(run: Run, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "key").write_text("very-secret")
+    report = await run(f"def f(): return open({str(home / 'key')!r}).read()")
+    assert ("hidden" in report.confinement) == (not report.ok)
+    if "hidden" in report.confinement:
+        assert "FileNotFoundError" in report.error
+
+
+async def test_finds_the_nodes_home_by_another_way(run: Run, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "key").write_text("very-secret")
+    report = await run(
+        f"""
+        def f():
+            import ctypes, os
+            libc = ctypes.CDLL(None)
+            done = [libc.umount2({str(home).encode()!r}, 2), libc.unshare(0x10020000), libc.umount2(b"/tmp", 2)]
+            found = []
+            for root in ["/proc/self/root", "/proc/1/root", "/proc/1/cwd/../..", "/proc/thread-self/root"]:
+                try:
+                    found.append(open(root + {str(home / "key")!r}).read())
+                except OSError:
+                    pass
+            return found
+        """
+    )
+    if "hidden" in report.confinement:
+        assert report.ok, report
+        assert wire.unpack_value(report.result or b"") == []
+
+
+async def test_reads_the_memory_of_the_node_and_the_warden(value: Value) -> None:
+    opened = await value(
+        f"""
+        def f():
+            import os
+            opened = []
+            for pid in [os.getppid(), {os.getpid()}, *range(2, 400)]:
+                try:
+                    open(f"/proc/{{pid}}/mem", "rb").close()
+                    opened.append(pid)
+                except OSError:
+                    pass
+            return opened
+        """
+    )
+    assert opened == []
+
+
+async def test_error_text_shows_no_folder_of_this_machine(run: Run) -> None:
+    report = await run("def f():\n    import numpy\n    raise ValueError(numpy.__file__)")
+    assert report.failure == "error"
+    assert sys.prefix not in report.error
+
+
+# ---------------------------------------------------------------- network
+
+
+async def test_connects_to_a_loopback_server(run: Run) -> None:
+    callers = []
+    server = await asyncio.start_server(lambda _, writer: (callers.append(1), writer.close()), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        report = await run(
+            f"def f():\n    import socket\n    socket.create_connection(('127.0.0.1', {port}), 2).close()"
+        )
+    assert ("no-network" in report.confinement) == (not report.ok)
+    assert ("no-network" in report.confinement) == (callers == [])
+
+
+@pytest.mark.parametrize("kind", ["abstract", "folder"])
+async def test_connects_to_a_unix_socket(run: Run, kind: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        address = f"\0p2pgrid-{os.getpid()}" if kind == "abstract" else f"{folder}/socket"
+        server = await asyncio.start_unix_server(lambda _, writer: writer.close(), address)
+        async with server:
+            report = await run(
+                f"def f():\n    import socket\n    socket.socket(socket.AF_UNIX).connect({address!r})\n"
+            )
+    measure = "no-network" if kind == "abstract" else "hidden"
+    assert (measure in report.confinement) == (not report.ok)
+
+
+# ---------------------------------------------------------------- files
+
+
+async def test_writes_files(run: Run, tmp_path: Path) -> None:
+    places = [str(tmp_path / "new"), "/tmp/p2pgrid-attack", "/dev/shm/p2pgrid-attack", "/var/tmp/p2pgrid-attack", "here"]
+    report = await run(
+        f"""
+        def f():
+            written = []
+            for place in {places!r}:
+                try:
+                    with open(place, "wb") as file:
+                        file.write(b"x" * 1000)
+                    written.append(place)
+                except OSError:
+                    pass
+            return written
+        """
+    )
+    assert wire.unpack_value(report.result or b"") == []
+    if "read-only" in report.confinement:
+        assert [place for place in places if os.path.exists(place)] == []
+
+
+async def test_empties_an_existing_file(run: Run, tmp_path: Path) -> None:
+    database = tmp_path / "database"
+    database.write_text("rows")
+    report = await run(f"def f():\n    open({str(database)!r}, 'w')")
+    if "read-only" in report.confinement:
+        assert not report.ok
+        assert database.read_text() == "rows"
+
+
+async def test_makes_the_file_system_writable_again(run: Run) -> None:
+    report = await run(
+        """
+        def f():
+            import ctypes
+            libc = ctypes.CDLL(None)
+            libc.unshare(0x10020000)
+            libc.mount(None, b"/", None, 0x1020, None)
+            open("/p2pgrid-attack", "w")
+        """
+    )
+    assert not report.ok
+    assert not os.path.exists("/p2pgrid-attack")
+
+
+# ---------------------------------------------------------------- other processes
+
+
+async def test_kills_its_parent_and_the_node(run: Run) -> None:
+    report = await run(
+        f"""
+        def f():
+            import os, signal
+            for pid in [os.getppid(), {os.getpid()}, -1, 0]:
+                for number in (signal.SIGUSR1, signal.SIGTERM):
+                    try:
+                        if pid != os.getpid():
+                            os.kill(pid, number)
+                    except OSError:
+                        pass
+            return 7
+        """,
+        limits=SHORT,
+    )
+    assert report.ok == ("own-processes" in report.confinement), report
+
+
+async def test_leaves_a_background_process_behind(run: Run) -> None:
+    mark = f"p2pgrid-mark-{os.getpid()}"
+    started = time.monotonic()
+    report = await run(
+        f"""
+        def f():
+            import os, time
+            for _ in range(3):
+                if os.fork() == 0:
+                    os.setsid()
+                    if os.fork() == 0:
+                        os.execvp("/bin/sh", ["/bin/sh", "-c", "sleep 60; : {mark}"])
+                    os._exit(0)
+            time.sleep(0.3)
+            return 1
+        """
+    )
+    assert report.ok
+    assert time.monotonic() - started < 5
+    assert [p.pid for p in psutil.process_iter(["cmdline"]) if mark in " ".join(p.info["cmdline"] or ())] == []
+
+
+async def test_fork_bomb(run: Run) -> None:
+    started = time.monotonic()
+    report = await run("import os\ndef f():\n    while True:\n        try: os.fork()\n        except OSError: pass", limits=SHORT)
+    assert report.failure in ("time", "cpu", "error")
+    assert time.monotonic() - started < 6
+
+
+async def test_fork_family_uses_more_processor_time_than_one_may(run: Run) -> None:
+    report = await run(
+        "import os\ndef f():\n    for _ in range(5): os.fork()\n    while True: pass",
+        limits=Limits(wall_seconds=20, cpu_seconds=1),
+    )
+    assert report.failure == "cpu"
+    assert report.wall_seconds < 5
+
+
+async def test_threads_that_never_end(value: Value) -> None:
+    seen = await value(
+        """
+        def f():
+            import threading, time
+            for _ in range(20):
+                threading.Thread(target=lambda: time.sleep(600)).start()
+            return threading.active_count()
+        """
+    )
+    assert seen == 21
+
+
+async def test_threads_without_end(run: Run) -> None:
+    report = await run(
+        "import threading, time\ndef f():\n    while True: threading.Thread(target=time.sleep, args=(600,)).start()",
+        limits=Limits(wall_seconds=5),
+    )
+    assert report.failure in ("error", "memory", "crash")
+
+
+# ---------------------------------------------------------------- exhaustion
+
+
+async def test_infinite_loop(run: Run) -> None:
+    report = await run("def f():\n    while True: pass", limits=Limits(wall_seconds=20, cpu_seconds=1))
+    assert report.failure == "cpu"
+    assert report.wall_seconds < 3
+
+
+async def test_sleeps_for_ever(run: Run) -> None:
+    report = await run("import time\ndef f(): time.sleep(600)", limits=Limits(wall_seconds=0.3))
+    assert report.failure == "time"
+    assert 0.3 <= report.wall_seconds < 2
+
+
+async def test_ignores_every_signal(run: Run) -> None:
+    report = await run(
+        """
+        import signal
+        def f():
+            for number in range(1, 65):
+                try: signal.signal(number, signal.SIG_IGN)
+                except (OSError, ValueError): pass
+            while True:
+                try:
+                    while True: pass
+                except BaseException: pass
+        """,
+        limits=Limits(wall_seconds=20, cpu_seconds=1),
+    )
+    assert report.failure == "cpu"
+
+
+@pytest.mark.parametrize(
+    "hog",
+    [
+        "x = b'x' * (3 << 30)",
+        "import numpy; x = numpy.ones(3 << 27)",
+        "import mmap; x = mmap.mmap(-1, 3 << 30); x.write(b'x' * (1 << 30)); x.write(b'x' * (1 << 30))",
+    ],
+    ids=["bytes", "numpy", "shared-mapping"],
+)
+async def test_memory_exhaustion(run: Run, hog: str) -> None:
+    report = await run(f"def f():\n    {hog}\n    return 1", limits=Limits(memory_bytes=256 << 20))
+    assert report.failure in ("memory", "error"), report
+    assert "MemoryError" in report.error or "memory" in report.error or "Cannot allocate" in report.error
+
+
+async def test_memory_exhaustion_by_many_small_steps(run: Run) -> None:
+    report = await run("def f():\n    x = []\n    while True: x.append(x[:])", limits=Limits(memory_bytes=128 << 20))
+    assert report.failure == "memory", report
+
+
+async def test_memory_exhaustion_by_many_processes(run: Run) -> None:
+    report = await run(
+        """
+        import os, time
+        def f():
+            for _ in range(4): os.fork()
+            x = b"x" * (100 << 20)
+            time.sleep(20)
+        """,
+        limits=Limits(memory_bytes=256 << 20, wall_seconds=15),
+    )
+    assert report.failure == "memory", report
+    assert report.wall_seconds < 10
+
+
+async def test_output_flood(run: Run) -> None:
+    report = await run("def f():\n    for _ in range(100): print('x' * (1 << 20))\n    return 1")
+    assert report.failure == "output"
+    assert report.result is None
+    assert len(report.output) < (256 << 10) + 200
+    assert "the limit is 262144" in report.output
+
+
+async def test_output_over_its_limit_is_cut_and_the_run_goes_on(run: Run) -> None:
+    report = await run("def f():\n    print('x' * 400_000)\n    return 1")
+    assert report.ok
+    assert report.output.count("x") == 256 << 10
+    assert "[cut: 400001 bytes" in report.output
+
+
+async def test_result_flood(run: Run) -> None:
+    report = await run("def f(): return b'x' * (17 << 20)")
+    assert report.failure == "result"
+    assert "limit" in report.error
+
+
+async def test_deep_recursion(run: Run) -> None:
+    report = await run("def f(n=0): return f(n + 1)")
+    assert report.failure == "error"
+    assert "RecursionError" in report.error
+
+
+async def test_recursion_until_the_stack_ends(run: Run) -> None:
+    report = await run(
+        "import sys\ndef f():\n    sys.setrecursionlimit(10**9)\n    x = []\n    for _ in range(10**6): x = [x]\n    return repr(x)"
+    )
+    assert report.failure in ("crash", "error", "memory", "value")
+
+
+async def test_deeply_nested_result(run: Run) -> None:
+    report = await run("def f():\n    x = []\n    for _ in range(100_000): x = [x]\n    return x")
+    assert report.failure == "value"
+
+
+async def test_source_that_breaks_the_parser(run: Run) -> None:
+    for code in ("(" * 50_000, "def f(): return " + "-" * 100_000 + "1", "def f(): return '\0'", "x = \ud800"):
+        report = await run(code)
+        assert not report.ok
+        assert report.failure in ("error", "memory", "crash")
+
+
+# ---------------------------------------------------------------- ending in a strange way
+
+
+@pytest.mark.parametrize(
+    ("code", "failure"),
+    [
+        ("import os\ndef f(): os._exit(0)", "crash"),
+        ("import os\ndef f(): os._exit(3)", "crash"),
+        ("def f(): raise SystemExit(0)", "error"),
+        ("def f(): raise KeyboardInterrupt", "error"),
+        ("raise SystemExit", "error"),
+        ("import ctypes\ndef f(): ctypes.string_at(0)", "crash"),
+        ("import os\ndef f(): os.abort()", "crash"),
+        ("import os\ndef f(): os.execv('/bin/true', ['true'])", "crash"),
+        ("import os\ndef f(): os.closerange(0, 4096)", "crash"),
+        ("class E(Exception):\n    def __str__(self): raise self\ndef f(): raise E", "error"),
+        ("class E(BaseException): pass\ndef f(): raise E", "error"),
+        ("def f():\n    while True:\n        try: yield\n        except BaseException: pass", "value"),
+        ("async def f(): return 1", "value"),
+        ("def f(): return object()", "value"),
+        ("def f(): return lambda: 1", "value"),
+        ("def g(): return 1", "error"),
+        ("f = 3", "error"),
+        ("def f(:", "error"),
+        ("", "error"),
+    ],
+)
+async def test_ends_in_a_strange_way(run: Run, code: str, failure: str) -> None:
+    report = await run(code, limits=SHORT)
+    assert report.failure == failure, report
+    assert report.error
+
+
+async def test_kills_itself(run: Run) -> None:
+    report = await run("import os\ndef f():\n    os.kill(os.getpid(), 9)\n    return 'still here'", limits=SHORT)
+    assert report.ok == ("own-processes" in report.confinement), "the first process of a namespace outlives its signals"
+
+
+async def test_closes_its_standard_output(value: Value) -> None:
+    assert await value("import sys\ndef f():\n    sys.stdout.close()\n    sys.stderr = None\n    return 5") == 5
+
+
+async def test_breaks_the_modules_that_answer(run: Run) -> None:
+    report = await run(
+        """
+        import sys, os
+        def f():
+            import p2pgrid.wire
+            for name in list(vars(p2pgrid.wire)):
+                setattr(p2pgrid.wire, name, None)
+            os.write = None
+            sys.modules.clear()
+            return 1
+        """
+    )
+    assert not report.ok
+
+
+# ---------------------------------------------------------------- forged answers
+
+FIND_PIPE = """
+import os, stat
+def pipe():
+    for fd in range(3, 64):
+        try:
+            if stat.S_ISFIFO(os.fstat(fd).st_mode): return fd
+        except OSError: pass
+"""
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "os.urandom(1000)",
+        "b''",
+        "msgpack.packb({'failure': '', 'error': '', 'result': b'\\xc1' * 40})",
+        "msgpack.packb({'failure': '', 'error': '', 'result': 7})",
+        "msgpack.packb({'failure': 'owned', 'error': '', 'result': b''})",
+        "msgpack.packb({'failure': '', 'error': '', 'result': msgpack.packb(msgpack.ExtType(3, os.urandom(300)))})",
+        "msgpack.packb({'failure': '', 'error': '', 'result': b'\\x91' * 100_000 + b'\\xc0'})",
+        "msgpack.packb({'failure': '', 'error': '', 'result': msgpack.packb(msgpack.ExtType(1,"
+        " msgpack.packb(['|O', [1]]) + b'A' * 8))})",
+        "msgpack.packb([1, 2])",
+        "b'x' * (20 << 20)",
+    ],
+)
+async def test_forged_result(run: Run, forged: str) -> None:
+    code = f"{FIND_PIPE}\nimport msgpack\ndef f():\n    os.write(pipe(), {forged})\n    os._exit(0)"
+    report = await run(code, limits=SHORT)
+    assert not report.ok
+    assert report.result is None
+    assert report.failure in ("result", "crash", "time")
+
+
+async def test_garbage_before_the_result(run: Run) -> None:
+    report = await run(f"{FIND_PIPE}\ndef f():\n    os.write(pipe(), b'garbage')\n    return 1")
+    assert report.failure == "result"
+
+
+async def test_forged_confinement_and_use(run: Run) -> None:
+    code = f"""{FIND_PIPE}
+import msgpack
+def f():
+    content = {{'failure': '', 'error': '', 'result': b'\\x07', 'held': {list(MEASURES)!r}, 'cpu': -5.0, 'rss': -1}}
+    os.write(pipe(), msgpack.packb(content))
+    os._exit(0)
+"""
+    report = await run(code)
+    honest = await run("def f(): return 1")
+    assert report.confinement == honest.confinement
+    assert report.cpu_seconds >= 0
+    assert report.max_rss > 0
+
+
+# ---------------------------------------------------------------- fooling the reader
+
+
+async def test_terminal_escapes_in_output_and_error(run: Run) -> None:
+    report = await run(
+        r"""
+        def f():
+            print("\x1b[2J\x1b]0;owned\x07 \x9b31m \u202eabc\u2069 \u200b \r back \b\x7f grün")
+            raise ValueError("\x1b[31mred\x00")
+        """
+    )
+    assert report.output == "\\x1b[2J\\x1b]0;owned\\x07 \\x9b31m \\u202eabc\\u2069 \\u200b \\r back \\x08\\x7f grün\n"
+    assert report.error == "ValueError: \\x1b[31mred\\x00 (line 4 of the submitted code)"
+
+
+async def test_output_that_is_no_text(run: Run) -> None:
+    report = await run("import os\ndef f():\n    os.write(1, bytes(range(256)))\n    return 1")
+    assert report.ok
+    assert report.output.replace("\n", "").replace("\t", "").isprintable()
+
+
+# ---------------------------------------------------------------- privileges
+
+
+async def test_has_no_capabilities_and_gains_none(run: Run) -> None:
+    report = await run(
+        """
+        def f():
+            import ctypes, subprocess
+            first = open("/proc/self/status").read()
+            second = subprocess.run(["/bin/cat", "/proc/self/status"], capture_output=True, text=True).stdout
+            return [first, second]
+        """
+    )
+    for status in wire.unpack_value(report.result or b""):
+        assert "CapEff:\t0000000000000000" in status
+        assert "CapPrm:\t0000000000000000" in status
+        assert "NoNewPrivs:\t1" in status
+
+
+async def test_raises_its_own_limits(value: Value) -> None:
+    seen = await value(
+        """
+        import resource
+        def f():
+            raised = []
+            for which in (resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
+                try:
+                    resource.setrlimit(which, (1 << 40, 1 << 40))
+                    raised.append(which)
+                except (ValueError, OSError):
+                    pass
+            return raised
+        """
+    )
+    assert seen == []
+
+
+async def test_measure_that_is_required_and_absent_runs_nothing() -> None:
+    missing = Runner(require=["other-user"] if os.geteuid() else ["no-network"])
+    try:
+        report = await missing.run(RunSpec("def f(): print('ran'); return 1", "f"))
+    finally:
+        await missing.close()
+    held = set(report.confinement) >= {"other-user" if os.geteuid() else "no-network"}
+    assert report.ok == held
+    if not held:
+        assert report.failure == "unavailable"
+        assert report.output == ""
+
+
