@@ -26,8 +26,8 @@ from p2pgrid.errors import (
     TooLarge,
     Unreachable,
 )
-from p2pgrid.ids import normalise_tags
-from p2pgrid.link.server import CLOSE_FIRST
+from p2pgrid.ids import Tag, normalise_tags
+from p2pgrid.link.server import CLOSE_FIRST, AppServer
 from p2pgrid.link.websocket import LINK_PATH, LinkServer
 
 log = logging.getLogger(__name__)
@@ -58,25 +58,25 @@ class Door(Protocol):
     def health(self) -> Answer | Awaitable[Answer]:
         """``{"status": "online" | "busy", "node-id", "name", "version", ...}``, at once."""
 
-    def identity(self) -> Answer | Awaitable[Answer]:
+    def identity_record(self) -> Answer | Awaitable[Answer]:
         """The node's signed record, in JSON."""
 
     def dataset_tags(self) -> list[str] | Awaitable[list[str]]:
         """Every tag of its datasets, with its ``#``."""
 
-    def search(self, tags: list[str], match: str) -> Answer | Awaitable[Answer]:
+    def search(self, tags: list[Tag], match: str) -> Answer | Awaitable[Answer]:
         """``{"content": bool, "node-id", "name", "datasets": [...]}`` for normalised tags, ``match`` "all" or "any"."""
 
 
 def make_app(door: Door, link: LinkServer) -> web.Application:
-    """The node's web application: the JSON door and ``/link``.  ``HttpServer.close`` closes the links."""
+    """The node's web application: the JSON door and ``/link``.  ``AppServer.close`` closes the links."""
     app = web.Application(middlewares=[_speak_json], client_max_size=MAX_BODY)
 
     async def health(_: web.Request) -> web.Response:
         return _json(await _ask(door.health()))
 
     async def identity(_: web.Request) -> web.Response:
-        return _json(await _ask(door.identity()))
+        return _json(await _ask(door.identity_record()))
 
     async def dataset_tags(_: web.Request) -> web.Response:
         return _json(await _ask(door.dataset_tags()))
@@ -99,7 +99,14 @@ def make_app(door: Door, link: LinkServer) -> web.Application:
     return app
 
 
-def parse_search(body: Any) -> tuple[list[str], str]:
+class HttpServer(AppServer):
+    """A node's web application on a port."""
+
+    def __init__(self, door: Door, link: LinkServer) -> None:
+        super().__init__(make_app(door, link))
+
+
+def parse_search(body: Any) -> tuple[list[Tag], str]:
     """Normalised tags and "all" or "any" from a search's body.  Raises ``InvalidInput`` with what is wrong."""
     fix = 'Send {"query": ["#tag", ...], "match": "all" or "any"}.'
     if not isinstance(body, dict):

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from p2pgrid.errors import Malformed, Oversized, Unreachable, from_wire
+from p2pgrid.errors import Malformed, Oversized, Unreachable
 
 MAX_ANSWER: Final = 1 << 20
 """Bytes of a JSON answer unless the caller says otherwise."""
@@ -36,20 +36,23 @@ def client_session() -> aiohttp.ClientSession:
 
 
 async def fetch_json(
-    session: aiohttp.ClientSession,
     method: str,
     url: str,
     json: Any = None,
     *,
+    session: aiohttp.ClientSession | None = None,
     limit_bytes: int = MAX_ANSWER,
     timeout: float = FETCH_TIMEOUT,
-) -> Any:
-    """The JSON document that ``url`` answers with.
+) -> tuple[int, Any]:
+    """The status and the JSON document that ``url`` answers with, whatever the status says.
 
-    Raises ``Unreachable`` when nothing answers within ``timeout`` seconds, ``Oversized`` for more than
-    ``limit_bytes``, ``Malformed`` for a redirect, an error page or anything that is no JSON, and the ``P2PError``
-    that the other side states as ``{"error": {code, cause, fix}}``.
+    Without ``session`` it has its own for this request.  Raises ``Unreachable`` when nothing answers within
+    ``timeout`` seconds, ``Oversized`` for more than ``limit_bytes``, ``Malformed`` for a redirect or anything that is
+    no JSON.
     """
+    if session is None:
+        async with client_session() as own:
+            return await fetch_json(method, url, json, session=own, limit_bytes=limit_bytes, timeout=timeout)
     body = None if json is None else jsonlib.dumps(json).encode()
     headers = {} if body is None else {"Content-Type": "application/json"}
     try:
@@ -73,19 +76,13 @@ async def _read_body(url: str, response: aiohttp.ClientResponse, limit: int) -> 
     return bytes(body)
 
 
-def _read_answer(url: str, status: int, body: bytes) -> Any:
+def _read_answer(url: str, status: int, body: bytes) -> tuple[int, Any]:
     if 300 <= status < 400:
         raise Malformed(f"{url} answered with a redirect, which is not followed.")
     try:
-        answer = jsonlib.loads(body)
+        return status, jsonlib.loads(body)
     except (ValueError, RecursionError):
         raise Malformed(f"{url} answered {status} with something that is no JSON.") from None
-    if status < 400:
-        return answer
-    stated = answer.get("error") if isinstance(answer, dict) else None
-    if isinstance(stated, dict):
-        raise from_wire(stated)
-    raise Malformed(f"{url} answered {status}.")
 
 
 async def _refuse_redirect(

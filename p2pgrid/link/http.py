@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from p2pgrid.link.door import Door, error_response, make_app, parse_search, read_json
+from p2pgrid.link.door import Door, HttpServer, error_response, make_app, parse_search, read_json
 from p2pgrid.link.fetch import client_session, fetch_json
 from p2pgrid.link.links import Link
-from p2pgrid.link.server import HttpServer
+from p2pgrid.link.server import AppServer
 from p2pgrid.link.session import Dispatch, LinkPeer
 from p2pgrid.link.websocket import LinkLimits, LinkServer, WebSocketStream, connect, link_url
 
 __all__ = [
+    "AppServer",
     "Dispatch",
     "Door",
     "HttpServer",

@@ -47,8 +47,9 @@ class Link:
         """Whether the link has ended: a call would raise ``LinkClosed``."""
         return self._session.closed
 
-    async def call(self, verb: str, args: Any = None, *, timeout: float = 30.0) -> Any:
-        """What ``verb`` comes to at the peer.  ``args`` and the value are whatever ``wire.pack_value`` takes.
+    async def call(self, verb: str, args: dict[str, Any] | None = None, *, timeout: float = 30.0) -> Any:
+        """What ``verb`` comes to at the peer.  The values in ``args`` and the
+        answer are whatever ``wire.pack_value`` takes.
 
         Raises the ``P2PError`` that the peer answered with, ``Unreachable`` after ``timeout`` seconds,
         ``LinkClosed``, ``TooLarge`` for args that fit no frame, ``BadValue`` for args that cannot travel.

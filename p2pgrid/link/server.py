@@ -24,7 +24,7 @@ CLOSE_FIRST: Final[web.AppKey[Callable[[], Awaitable[None]]]] = web.AppKey("clos
 """What to await before connections stop being read: the good-byes of links."""
 
 
-class HttpServer:
+class AppServer:
     """Runs one application on one port."""
 
     def __init__(self, app: web.Application, *, max_connections: int = MAX_CONNECTIONS) -> None:

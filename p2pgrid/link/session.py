@@ -85,11 +85,11 @@ class LinkPeer:
         return f"<LinkPeer {short(self.id)} from {self.remote}>"
 
 
-Dispatch = Callable[[LinkPeer, str, Any], Awaitable[Any]]
+Dispatch = Callable[[LinkPeer, str, dict[str, Any]], Awaitable[Any]]
 """``await dispatch(peer, verb, args) -> value``: what a node does with a call."""
 
 
-async def no_calls(peer: LinkPeer, verb: str, args: Any) -> Any:
+async def no_calls(peer: LinkPeer, verb: str, args: dict[str, Any]) -> Any:
     """The ``Dispatch`` of an end that only calls."""
     raise NotFound("This end of the link serves no calls.")
 
@@ -162,7 +162,7 @@ class Session:
 
     # ------------------------------------------------------------ our calls
 
-    async def call(self, verb: str, args: Any, *, timeout: float) -> Any:
+    async def call(self, verb: str, args: dict[str, Any], *, timeout: float) -> Any:
         """See ``Link.call``."""
         if not is_verb(verb):
             raise InvalidInput(f"{verb[:80]!r} is no name of a verb.")
@@ -282,8 +282,7 @@ class Session:
 
     async def _serve(self, call: Call) -> None:
         try:
-            args = wire.unpack_value(call.args, limit=MAX_FRAME)
-            value = wire.pack_value(await self._dispatch(self.peer, call.verb, args))
+            value = wire.pack_value(await self._dispatch(self.peer, call.verb, _named(call.args)))
             self._channel.answer(call.id, value)
         except P2PError as error:
             self._channel.fail(call.id, error.to_wire())
@@ -318,6 +317,13 @@ class Session:
         if self._idle is None or self.peer.trusted:
             return None
         return (self._clock() if self._serving else self._last_call) + self._idle
+
+
+def _named(packed: bytes) -> dict[str, Any]:
+    args = wire.unpack_value(packed, limit=MAX_FRAME)
+    if not isinstance(args, dict) or not all(isinstance(name, str) for name in args):
+        raise InvalidInput("The arguments of a call are no map of names.")
+    return args
 
 
 def goodbye(code: str) -> LinkClosed:
