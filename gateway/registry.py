@@ -58,9 +58,10 @@ class Registry:
     def _connect(self) -> sql.Engine:
         try:
             return self._open()
+        except sql.exc.OperationalError as error:
+            # Locked, no permission, no space: the file may be sound, so it stays.
+            raise StorageError(f"{self._path} cannot be opened: {error.orig}") from error
         except sql.exc.DatabaseError as error:
-            if "locked" in str(error):
-                raise StorageError(f"{self._path} is locked by another program.") from error
             _LOG.error("%s cannot be read (%s); set aside, beginning an empty one", self._path.name, error.orig)
         try:
             self._path.replace(self._path.with_name(self._path.name + ".broken"))

@@ -33,8 +33,11 @@ T = TypeVar("T")
 class Gateway:
     """A running gateway.  Made by ``start``, ended by ``close``."""
 
-    def __init__(self, settings: GatewaySettings, registry: Registry, lock: int, lookup: Lookup) -> None:
+    def __init__(
+        self, settings: GatewaySettings, registry: Registry, lock: int, lookup: Lookup, wall: Callable[[], float]
+    ) -> None:
         self._settings = settings
+        self._wall = wall
         self._registry = registry
         self._lock_file = lock
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gateway-registry")
@@ -54,7 +57,7 @@ class Gateway:
             self._policy,
             interval=settings.probe_interval,
             deadline=settings.deadline,
-            wall=time.time,
+            wall=wall,
         )
         self._searcher = Searcher(self._book, self._asker, deadline=settings.deadline, lost=self._prober.wake)
         self._tasks: asyncio.Task[None] | None = None
@@ -62,11 +65,13 @@ class Gateway:
         self.port = settings.port
 
     @classmethod
-    async def start(cls, settings: GatewaySettings, *, lookup: Lookup = system_lookup) -> Gateway:
+    async def start(
+        cls, settings: GatewaySettings, *, lookup: Lookup = system_lookup, wall: Callable[[], float] = time.time
+    ) -> Gateway:
         """Open the home, read the registry, begin to listen and to probe.
 
         Raises ``BadHome``, ``HomeInUse``, ``StorageError``, ``PortTaken`` or ``BadConfig``.  ``lookup`` turns host
-        names into IP addresses.
+        names into IP addresses; ``wall`` is the time of day in seconds since the epoch.
         """
         folder = settings.folder()
         lock = await asyncio.to_thread(_own, folder)
@@ -75,7 +80,7 @@ class Gateway:
         except BaseException:
             os.close(lock)
             raise
-        gateway = cls(settings, registry, lock, lookup)
+        gateway = cls(settings, registry, lock, lookup, wall)
         try:
             await gateway._remember()
             await gateway._listen()
@@ -163,7 +168,7 @@ class Gateway:
             await self._prober.probe(old)
 
     async def _admit(self, claim: Claim) -> Member:
-        row, victim = self._book.admit(claim, wall=time.time())
+        row, victim = self._book.admit(claim, wall=self._wall())
         old = self._book.get(claim.name)
         if old is None or old.row != row:
             await self._on_disk(lambda: self._registry.put(row, instead_of=victim))
@@ -192,7 +197,7 @@ class Gateway:
             self,
             on_loopback=self._settings.on_loopback,
             clock=asyncio.get_running_loop().time,
-            wall=time.time,
+            wall=self._wall,
         )
         # aiohttp would log a traceback for every line of garbage that a stranger sends; the app logs its own faults.
         silent = logging.Logger("gateway.http", level=logging.CRITICAL)
@@ -231,7 +236,7 @@ class Gateway:
     async def tidy(self) -> None:
         """Forget nodes that have been away for too long, and write down when the others answered last."""
         async with self._joining:
-            gone = [member.row.name for member in self._book.members() if member.forgotten(wall=time.time())]
+            gone = [member.row.name for member in self._book.members() if member.forgotten(wall=self._wall())]
             if gone:
                 await self._on_disk(lambda: self._registry.drop(gone))
             for name in gone:
