@@ -80,17 +80,18 @@ def own_user_namespace() -> bool:
     return True
 
 
-def own_namespaces() -> set[str]:
-    """Leave the machine's network, and its processes for whoever is forked next.  Returns the measures that hold."""
-    if not LINUX:
+def own_network() -> set[str]:
+    """A network without anything on it, and no System V memory or message queues of others."""
+    libc = _libc() if LINUX else None
+    if libc is None:
         return set()
-    libc, held = _libc(), set()
     libc.unshare(CLONE_NEWIPC | CLONE_NEWUTS)
-    if libc.unshare(CLONE_NEWNET) == 0:
-        held.add("no-network")
-    if libc.unshare(CLONE_NEWPID) == 0:
-        held.add("own-processes")
-    return held
+    return {"no-network"} if libc.unshare(CLONE_NEWNET) == 0 else set()
+
+
+def own_processes() -> set[str]:
+    """Whoever is forked next is the first of its own processes.  The caller can start no thread afterwards."""
+    return {"own-processes"} if LINUX and _libc().unshare(CLONE_NEWPID) == 0 else set()
 
 
 def own_files(hide: Sequence[str], needed: Iterable[str]) -> set[str]:
@@ -171,6 +172,18 @@ def drop_capabilities() -> bool:
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
     return int(_libc().capset(ctypes.byref(header), ctypes.byref(nothing))) == 0
+
+
+def only_descriptors(keep: set[int], *, quiet: bool = False) -> None:
+    """Close everything but ``keep`` and the three standard ones; input is empty, and ``quiet`` output goes nowhere."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2) if quiet else (0,):
+        os.dup2(nothing, standard)
+    previous = 2
+    for fd in sorted(keep):
+        os.closerange(previous + 1, fd)
+        previous = fd
+    os.closerange(previous + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def limit_basics(cpu_seconds: int, open_files: int, tasks: int) -> None:

@@ -19,9 +19,10 @@ SWEEP_SECONDS: Final = 2.0
 
 
 class Family:
-    """The descendants of this process."""
+    """The descendants of this process, ``besides`` excepted."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, besides: int) -> None:
+        self._besides = besides
         self._page = resource.getpagesize()
         self._ticks = os.sysconf("SC_CLK_TCK")
 
@@ -29,7 +30,7 @@ class Family:
         """Process ids, parents before children."""
         waiting, seen = [os.getpid()], 0
         while waiting and seen < MAX_FAMILY:
-            found = _children(waiting.pop())
+            found = [pid for pid in _children(waiting.pop()) if pid != self._besides]
             seen += len(found)
             waiting += found
             yield from found
@@ -51,18 +52,15 @@ class Family:
     def sweep(self) -> float:
         """Kill and reap whatever is left; the processor seconds that those had used."""
         end, cpu = time.monotonic() + SWEEP_SECONDS, 0.0
-        while time.monotonic() < end:
-            for pid in self:
+        while (left := list(self)) and time.monotonic() < end:
+            for pid in left:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
-            try:
-                pid, _, used = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid:
-                cpu += used.ru_utime + used.ru_stime
-            else:
-                time.sleep(0.002)
+            for pid in left:
+                with contextlib.suppress(ChildProcessError):
+                    used = os.wait4(pid, os.WNOHANG)[2]
+                    cpu += used.ru_utime + used.ru_stime
+            time.sleep(0.001)
         return cpu
 
     def _resident(self, pid: int) -> tuple[int, int]:

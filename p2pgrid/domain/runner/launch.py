@@ -150,7 +150,10 @@ class Launch:
 
     async def _feed(self, order: bytes) -> None:
         process = self._process
-        if process is None or process.stdin is None or self._stopped:
+        if process is None or process.stdin is None:
+            return
+        if self._stopped:  # before it had started
+            process.stdin.close()
             return
         with contextlib.suppress(ConnectionError):  # it ended at once; the missing report says so
             process.stdin.write(order)

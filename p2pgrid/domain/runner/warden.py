@@ -10,16 +10,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import resource
 import select
 import signal
 import sys
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from p2pgrid import wire
 from p2pgrid.domain.runner import confine
+from p2pgrid.domain.runner.check import Checker
 from p2pgrid.domain.runner.family import Family, kill
 from p2pgrid.domain.runner.order import REPORT_ROOM, Order, pack_report, read_order
 from p2pgrid.domain.runner.spec import MEASURES, RunReport
@@ -28,8 +28,6 @@ from p2pgrid.errors import P2PError
 
 TICK_SECONDS: Final = 0.025
 """How often the run's whole family is weighed."""
-CHECK_ROOM: Final = 512 << 20
-"""Memory for reading an answer through; a forged one gets no more."""
 
 LIFELINE: Final = 0
 
@@ -56,16 +54,27 @@ def _exactly(size: int) -> bytes:
 
 
 def _guard(order: Order) -> RunReport:
+    """Measures that processes inherit, heavy imports, the checker, the run; then watch."""
     user = confine.spare_user(order.needed)
     held = {"process"}
     # One thread until here: the kernel gives a user namespace to no other process.
     if user is None and confine.own_user_namespace():
         held.add("user-namespace")
+    held |= confine.own_network()
     _import_heavy(order)
-    held |= confine.own_namespaces()
     confine.adopt_orphans()
     confine.close_memory()
     confine.die_with_parent()
+    checker = Checker(user)
+    try:
+        return _Watch(order, *_start(order, held, user), checker).report()
+    finally:
+        checker.close()
+
+
+def _start(order: Order, held: set[str], user: int | None) -> tuple[int, int, tuple[str, ...] | None]:
+    """The run's process id, the pipe of its answer, and the measures that it says hold, before it runs anything."""
+    held |= confine.own_processes()
     ready_in, ready_out = os.pipe()
     answer_in, answer_out = os.pipe()
     pid = os.fork()
@@ -75,7 +84,7 @@ def _guard(order: Order) -> RunReport:
         os.close(fd)
     with os.fdopen(ready_in, "rb") as pipe:
         word = pipe.read(4096)
-    return _Watch(order, pid, answer_in, _measures(word)).report()
+    return pid, answer_in, _measures(word)
 
 
 def _import_heavy(order: Order) -> None:
@@ -107,10 +116,10 @@ class _Ended:
 class _Watch:
     """Waits for one run to end by itself or at a limit."""
 
-    def __init__(self, order: Order, pid: int, answer: int, held: tuple[str, ...] | None) -> None:
+    def __init__(self, order: Order, pid: int, answer: int, held: tuple[str, ...] | None, checker: Checker) -> None:
         self.order, self.pid, self.answer, self.held = order, pid, answer, held
-        self.limits = order.limits
-        self.family = Family()
+        self.limits, self.checker = order.limits, checker
+        self.family = Family(besides=checker.pid)
         self.room = self.family.memory(pid) + PARSING_ROOM * order.input_bytes + self.limits.memory_bytes
         self.came = bytearray()
         self.stopped = ""
@@ -223,31 +232,10 @@ class _Watch:
             return _failed("result", "What the run answered is no result.")
         if len(result) > limits.result_bytes:
             return _failed("result", told["result"])
-        return _checked(result)
-
-
-def _checked(result: bytes) -> RunReport:
-    """Read the value through here, in a process that may die of it, before the node has it."""
-    resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
-    with contextlib.suppress(OSError, ValueError):
-        confine.limit_memory(CHECK_ROOM)
-    try:
-        shape = shape_of(wire.unpack_value(result))
-    except (P2PError, MemoryError):
-        return _failed("result", "What the run answered is no value.")
-    return RunReport(ok=True, result=result, result_shape=shape)
-
-
-def shape_of(value: Any) -> str:
-    """A value in a few words."""
-    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
-    if dtype is not None and shape is not None:
-        return f"{type(value).__module__.split('.')[0]} {dtype} {tuple(shape)}"
-    if shape is not None:
-        return f"{type(value).__name__} {tuple(shape)}"
-    if isinstance(value, str | bytes | list | tuple | dict):
-        return f"{type(value).__name__} ({len(value)})"
-    return type(value).__name__
+        shape = self.checker.shape(result)
+        if shape is None:
+            return _failed("result", "What the run answered is no value.")
+        return RunReport(ok=True, result=result, result_shape=shape)
 
 
 def _failed(failure: str, error: str) -> RunReport:

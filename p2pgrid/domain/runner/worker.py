@@ -51,7 +51,7 @@ def work(order: Order, ready: int, answer: int, held: set[str], user: int | None
 def _confine(order: Order, held: set[str], user: int | None, keep: tuple[int, ...]) -> None:
     """Set every measure that this system has; ``held`` gains their names."""
     confine.die_with_parent()
-    _only_descriptors({1, 2, *keep, *(fd for _, _, fd in order.inputs)})
+    confine.only_descriptors({*keep, *(fd for _, _, fd in order.inputs)})
     if os.geteuid() == 0 or "user-namespace" in held:
         held |= confine.own_files(order.hide, order.needed)
     limits = order.limits
@@ -71,16 +71,6 @@ def _confine(order: Order, held: set[str], user: int | None, keep: tuple[int, ..
     confine.limit_memory(limits.memory_bytes + PARSING_ROOM * order.input_bytes)
     held.add("rlimits")
     held.discard("user-namespace")
-
-
-def _only_descriptors(keep: set[int]) -> None:
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    previous = 2
-    for fd in sorted(fd for fd in keep if fd > 2):
-        os.closerange(previous + 1, fd)
-        previous = fd
-    os.closerange(previous + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def _run(order: Order) -> dict[str, Any]:
