@@ -23,9 +23,7 @@ DEFAULT_HASH: Final = (
 """The hash of the default password.  It is a constant: the password is public, so a salt of its own would hide
 nothing, every account that still has it can be told by this hash, and hundreds of fresh domains need not hash it."""
 
-ABSENT_HASH: Final = (
-    "$argon2id$v=19$m=65536,t=2,p=1$q4gTkli/lzJgxWC3DWMOFQ$fccfkKiv4n27e0gehUDGjDZ/VIKsYgT9xk1Y3z4wwIQ"
-)
+ABSENT_HASH: Final = "$argon2id$v=19$m=65536,t=2,p=1$q4gTkli/lzJgxWC3DWMOFQ$fccfkKiv4n27e0gehUDGjDZ/VIKsYgT9xk1Y3z4wwIQ"
 """What a login for an unknown e-mail is checked against, so that it takes as long as any other.  It opens nothing."""
 
 MAX_EMAIL: Final = 254
@@ -55,7 +53,7 @@ PERMISSIONS: Final[Mapping[str, Role]] = MappingProxyType(
         "auth.whoami": Role.GUEST,
         "account.register": Role.DATA_OWNER,
         "account.list": Role.DATA_OWNER,
-        "account.set_password": Role.DATA_SCIENTIST,
+        "account.set_password": Role.GUEST,
         "node.metadata": Role.GUEST,
         "dataset.list": Role.GUEST,
         "dataset.get": Role.GUEST,
@@ -78,7 +76,8 @@ PERMISSIONS: Final[Mapping[str, Role]] = MappingProxyType(
         "audit.list": Role.DATA_OWNER,
     }
 )
-"""The least role for each verb.  Somebody who has not logged in is a guest."""
+"""The least role for each verb.  Somebody who has not logged in is a guest, and a verb on one's own account then finds
+none."""
 
 
 def permit(verb: str, role: Role | None) -> None:

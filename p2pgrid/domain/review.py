@@ -10,9 +10,11 @@ import ast
 import re
 import textwrap
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from p2pgrid import wire
 from p2pgrid.errors import BadCode
 
 MAX_CODE: Final = 65_536
@@ -58,7 +60,30 @@ def review(source: str) -> ReviewedCode:
     parameters, required = _parameters(function)
     imports, calls = _uses(function)
     runnable = _runnable(text, function)
-    return ReviewedCode(function.name, text, runnable, parameters, required, imports, calls)
+    return ReviewedCode(function.name, source, runnable, parameters, required, imports, calls)
+
+
+def statement(
+    *,
+    project: str | None,
+    name: str,
+    code: str,
+    inputs: Mapping[str, str],
+    input_policy: Any,
+    output_policy: Any,
+    reason: str,
+) -> bytes:
+    """What the author of a request signs, in the context ``code-request``: its fields just as they are sent."""
+    fields = {
+        "project": project,
+        "name": name,
+        "code": code,
+        "inputs": dict(inputs),
+        "input_policy": input_policy,
+        "output_policy": output_policy,
+        "reason": reason,
+    }
+    return wire.pack_canonical(fields)
 
 
 def check_inputs(code: ReviewedCode, names: set[str]) -> None:
@@ -74,7 +99,7 @@ def check_inputs(code: ReviewedCode, names: set[str]) -> None:
 def _plain_text(source: str) -> str:
     if len(source) > MAX_CODE or len(source.encode("utf-8", "surrogatepass")) > MAX_CODE:
         raise BadCode(f"The code is over {MAX_CODE} bytes.")
-    text = textwrap.dedent(source.replace("\r\n", "\n").replace("\r", "\n")).strip("\n") + "\n"
+    text = textwrap.dedent(source.replace("\r\n", "\n")).strip("\n") + "\n"
     for number, line in enumerate(text.split("\n"), start=1):
         # Characters that an editor does not show, or that turn the direction of a line, make code look like
         # other code than it is (CVE-2021-42574, "Trojan Source").

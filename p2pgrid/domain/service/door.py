@@ -1,0 +1,260 @@
+"""What every verb is given: who calls, with which arguments, and the parts of the domain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType, ModuleType
+from typing import Any, Final, Protocol, TypeVar
+from weakref import WeakValueDictionary
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from p2pgrid import crypto
+from p2pgrid.domain import audit
+from p2pgrid.domain.accounts import PERMISSIONS, Role
+from p2pgrid.domain.catalogue import Catalogue
+from p2pgrid.domain.fields import Args
+from p2pgrid.domain.models import Account
+from p2pgrid.domain.runner.spec import Limits, RunReport, RunSpec
+from p2pgrid.domain.storage import Storage
+from p2pgrid.domain.storage.tables import AuditRow
+from p2pgrid.domain.throttle import Throttle
+from p2pgrid.errors import NotLoggedIn, TooManyTries
+
+T = TypeVar("T")
+
+HASHING_AT_ONCE: Final = 2
+"""Password checks under way; each takes 64 MiB and about 80 ms of a core."""
+HASHING_WAITING: Final = 64
+LIST_BYTES: Final = 2 << 20
+"""Bytes of long texts (code, output, descriptions) in one list; a frame of the link carries 4 MiB."""
+
+
+class CallerLike(Protocol):
+    """Whoever calls: a link's peer, or a ``Caller``."""
+
+    @property
+    def key(self) -> bytes:
+        """Their Ed25519 public key, proven; empty when there is none."""
+
+    @property
+    def remote(self) -> str:
+        """The address they come from."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Notes on this session, kept as long as it lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody who calls without a link, such as a program of the node's own."""
+
+    key: bytes = b""
+    remote: str = ""
+    state: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+class CodeRunner(Protocol):
+    """Runs submitted code apart from the node."""
+
+    async def run(self, spec: RunSpec) -> RunReport:
+        """However the code behaves, the answer is a report."""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainLimits:
+    """How much a domain takes on."""
+
+    datasets: int = 1000
+    dataset_bytes: int = 128 << 10
+    assets: int = 256
+    accounts: int = 100_000
+    projects_each: int = 1000
+    pending_each: int = 100
+    requests_each: int = 10_000
+    failed_runs: int = 3
+    """Private runs without a result after which a request needs a new verdict: each may tell a bit of the data."""
+    result_bytes: int = 16 << 20
+    login_tries: int = 10
+    login_window: float = 60.0
+    guesses: int = 20
+    guess_window: float = 3600.0
+    throttled: int = 4096
+    run: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """The caller of one verb, and the account they are logged in to."""
+
+    caller: CallerLike
+    account: Account | None
+
+    @property
+    def person(self) -> Account:
+        """The account.  Raises ``NotLoggedIn``."""
+        if self.account is None:
+            raise NotLoggedIn("This needs an account.")
+        return self.account
+
+    @property
+    def owns(self) -> bool:
+        """Whether they may see what is private here."""
+        return self.account is not None and self.account.role >= Role.DATA_OWNER
+
+    @property
+    def label(self) -> str:
+        """How the audit log names them."""
+        return self.account.email if self.account else "guest"
+
+
+class Domain:
+    """The parts of one domain, and the few ways in which every verb uses them.  Belongs to one event loop."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        runner: CodeRunner,
+        *,
+        identity: crypto.Identity,
+        name: str,
+        clock: Callable[[], float],
+        random: crypto.Random,
+        loopback: bool,
+        dev_mode: bool,
+        limits: DomainLimits,
+    ) -> None:
+        self.storage, self.runner, self.identity, self.name = storage, runner, identity, name
+        self.clock, self.random, self.loopback, self.dev_mode, self.limits = clock, random, loopback, dev_mode, limits
+        self.catalogue = Catalogue()
+        self.logins = Throttle(tries=limits.login_tries, window=limits.login_window, most=limits.throttled)
+        self.guesses = Throttle(tries=limits.guesses, window=limits.guess_window, most=limits.throttled)
+        self.watchers: list[Callable[[], None]] = []
+        self._hashing, self._hashes = asyncio.Semaphore(HASHING_AT_ONCE), 0
+        self._writer = asyncio.Lock()
+        self._writes: set[asyncio.Task[Any]] = set()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def new_id(self) -> str:
+        """32 hexadecimal digits of a uuid4 (RFC 9562, section 5.4)."""
+        raw = bytearray(self.random(16))
+        raw[6], raw[8] = raw[6] & 0x0F | 0x40, raw[8] & 0x3F | 0x80
+        return raw.hex()
+
+    async def read(self, work: Callable[[Session], T]) -> T:
+        """Do ``work`` in a reading transaction, off the event loop."""
+
+        def whole() -> T:
+            with self.storage.read() as session:
+                return work(session)
+
+        return await asyncio.to_thread(whole)
+
+    async def write(self, work: Callable[[Session], T], then: Callable[[T], None] | None = None) -> T:
+        """Do ``work`` in one transaction, off the event loop, one writer at a time; then ``then`` on the loop.
+
+        Once begun it goes on to its end even if the caller gives up: what is committed and what is in memory agree.
+        """
+        task = asyncio.create_task(self._write(work, then))
+        self._writes.add(task)
+        task.add_done_callback(self._written)
+        return await asyncio.shield(task)
+
+    async def _write(self, work: Callable[[Session], T], then: Callable[[T], None] | None) -> T:
+        def whole() -> T:
+            with self.storage.write() as session:
+                return work(session)
+
+        async with self._writer:
+            value = await asyncio.to_thread(whole)
+            if then is not None:
+                then(value)
+            return value
+
+    def _written(self, task: asyncio.Task[Any]) -> None:
+        self._writes.discard(task)
+        if not task.cancelled():
+            task.exception()  # a caller that gave up does not fetch it
+
+    async def settle(self) -> None:
+        """Wait until every write that has begun is done."""
+        while self._writes:
+            await asyncio.wait(tuple(self._writes))
+
+    async def hashing(self, work: Callable[[], T]) -> T:
+        """Work on a password hash, a few at once.  Raises ``TooManyTries`` when too many wait."""
+        if self._hashes >= HASHING_AT_ONCE + HASHING_WAITING:
+            raise TooManyTries("Too many logins are under way here; try again in 5 seconds.")
+        self._hashes += 1
+        try:
+            async with self._hashing:
+                return await asyncio.to_thread(work)
+        finally:
+            self._hashes -= 1
+
+    @asynccontextmanager
+    async def turn(self, subject: str) -> AsyncIterator[None]:
+        """Be the only one to work on ``subject``; others wait."""
+        lock = self._turns.setdefault(subject, asyncio.Lock())
+        async with lock:
+            yield
+
+    def record(self, session: Session, who: str, action: str, subject: str, **details: Any) -> None:
+        """Append to the audit log, in the transaction of what is recorded."""
+        last = session.scalars(select(AuditRow).order_by(AuditRow.seq.desc()).limit(1)).first()
+        sealed = audit.seal(
+            self.identity,
+            last.value() if last else None,
+            time=self.clock(),
+            actor=who,
+            action=action,
+            subject=subject,
+            details=details,
+        )
+        row = AuditRow(seq=sealed.seq, body=sealed.body, hash=sealed.hash, signature=sealed.signature)
+        session.add(row)
+        session.flush()
+
+    def changed(self, catalogue: Catalogue) -> None:
+        """Take a new catalogue, and tell who watches."""
+        self.catalogue = catalogue
+        loop = asyncio.get_running_loop()
+        for watcher in self.watchers:
+            loop.call_soon(watcher)
+
+
+Work = Callable[[Domain, Who, Args], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One row of the table: name, least role, function."""
+
+    name: str
+    least: Role
+    work: Work
+
+
+def verb(name: str) -> Callable[[Work], Verb]:
+    """Make a function a verb, with the least role that ``PERMISSIONS`` gives it."""
+    return lambda work: Verb(name, PERMISSIONS[name], work)
+
+
+def table(*modules: ModuleType) -> Mapping[str, Verb]:
+    """The verbs that the modules define, by name."""
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Verb)]
+    return MappingProxyType({row.name: row for row in found})
+
+
+def fit(rows: list[dict[str, Any]], weight: Callable[[dict[str, Any]], int], cut: Mapping[str, Any]) -> None:
+    """Keep a list within ``LIST_BYTES``: the first rows stay whole, later ones get ``cut`` and ``"cut": True``."""
+    left = LIST_BYTES
+    for row in rows:
+        left -= weight(row)
+        if left < 0:
+            row.update(cut, cut=True)

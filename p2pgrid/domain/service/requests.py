@@ -1,0 +1,249 @@
+"""Verbs on code requests: sending them, and an owner's verdicts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from p2pgrid import crypto, wire
+from p2pgrid.domain import policies
+from p2pgrid.domain.fields import Args
+from p2pgrid.domain.models import CodeRequest
+from p2pgrid.domain.review import MAX_CODE, MAX_NAME, ReviewedCode, check_inputs, review, statement
+from p2pgrid.domain.service import runs
+from p2pgrid.domain.service.door import Domain, Who, fit, verb
+from p2pgrid.domain.service.projects import find_project
+from p2pgrid.domain.states import Status, Verdict, move
+from p2pgrid.domain.storage.tables import ExecutionRow, RequestRow
+from p2pgrid.errors import BadSignature, BadValue, Conflict, InvalidInput, NotFound, RemoteError, TooLarge
+
+CONTEXT: Final = b"code-request"
+MAX_REASON: Final = 2000
+
+
+@verb("request.create")
+async def create_request(domain: Domain, who: Who, args: Args) -> Any:
+    """Send a function for review.  It runs on the mocks at once; however that ends, the request is kept."""
+    new = await asyncio.to_thread(_read_new, args)
+    for asset in new.input_policy.inputs.values():
+        domain.catalogue.asset(asset)
+    request = await domain.write(lambda session: _insert(domain, session, who, new))
+    report = await runs.on_mocks(domain, request)
+
+    def store(session: Session) -> CodeRequest:
+        row = session.get_one(RequestRow, request.id)
+        row.mock_run = report
+        return row.value()
+
+    return (await domain.write(store)).to_wire(private=who.owns)
+
+
+@verb("request.list")
+async def list_requests(domain: Domain, who: Who, args: Args) -> Any:
+    """Requests in order of their making, all of them for an owner; of a ``project``, if one is named.
+
+    The newest ``limit`` (1000) are given, after leaving out the newest ``offset`` (0).  Where the code of many is more
+    than one answer holds, the newest keep theirs; the others come without, marked ``cut``.
+    """
+    project = args.maybe_id("project")
+    limit, offset = args.number("limit", 1, 1000, default=1000), args.number("offset", 0, 2**31, default=0)
+
+    def work(session: Session) -> list[dict[str, Any]]:
+        query = visible(who).order_by(RequestRow.position.desc()).limit(limit).offset(offset)
+        if project is not None:
+            find_project(session, who, project, None)
+            query = query.where(RequestRow.project == project)
+        return [row.value().to_wire(private=who.owns) for row in session.scalars(query)]
+
+    rows = await domain.read(work)
+    fit(rows, _weight, {"code": "", "imports": [], "calls": [], "mock_run": None, "private_run": None, "purpose": ""})
+    return rows[::-1]
+
+
+@verb("request.get")
+async def get_request(domain: Domain, who: Who, args: Args) -> Any:
+    """One request.  Raises ``NotFound``, also for somebody else's."""
+    an_id = args.id("id")
+    found = await domain.read(lambda session: find_request(session, who, an_id).value())
+    return found.to_wire(private=who.owns)
+
+
+@verb("request.approve")
+async def approve(domain: Domain, who: Who, args: Args) -> Any:
+    """Let the code run on the private data when its author calls it."""
+
+    def change(row: RequestRow, session: Session) -> None:
+        row.runnable, row.failures, row.denial = True, 0, None
+
+    return await _decide(domain, who, args, Verdict.APPROVE, change)
+
+
+@verb("request.deny")
+async def deny(domain: Domain, who: Who, args: Args) -> Any:
+    """Say no, with a reason; a result that waits to be released is dropped."""
+    reason = args.text("reason", MAX_REASON, default="")
+
+    def change(row: RequestRow, session: Session) -> None:
+        row.runnable, row.denial = False, reason
+        _drop_deposit(session, row)
+
+    return await _decide(domain, who, args, Verdict.DENY, change, reason=reason)
+
+
+@verb("request.deposit")
+async def deposit(domain: Domain, who: Who, args: Args) -> Any:
+    """Answer with a result of the owner's own, released when the author calls the code."""
+    result = args.blob("result", domain.limits.result_bytes, least=1)
+    await asyncio.to_thread(_check_value, result)
+
+    def change(row: RequestRow, session: Session) -> None:
+        if row.spent >= policies.parse_output(row.output_policy).limit:
+            raise Conflict("The output policy is spent: a result was released already.")
+        _drop_deposit(session, row)
+        held = ExecutionRow(
+            id=domain.new_id(),
+            request=row.id,
+            source="deposit",
+            serial=None,
+            size=len(result),
+            created_at=domain.clock(),
+            result=result,
+        )
+        session.add(held)
+        session.flush()
+        row.deposit, row.denial = held.id, None
+
+    digest = crypto.digest(result).hex()
+    return await _decide(domain, who, args, Verdict.DEPOSIT, change, result=digest, size=len(result))
+
+
+def visible(who: Who) -> Select[RequestRow]:
+    """The requests that the caller may know of."""
+    query = select(RequestRow)
+    return query if who.owns else query.where(RequestRow.account == who.person.id)
+
+
+def find_request(session: Session, who: Who, an_id: str) -> RequestRow:
+    """A request that the caller may know of.  Raises ``NotFound``."""
+    row = session.scalars(visible(who).where(RequestRow.id == an_id)).first()
+    if row is None:
+        raise NotFound(f"There is no request {an_id} here.")
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class _NewRequest:
+    code: ReviewedCode
+    project: str | None
+    input_policy: policies.ExactMatch
+    output_policy: policies.OutputPolicy
+    purpose: str
+    key: bytes
+    signature: bytes
+
+
+def _read_new(args: Args) -> _NewRequest:
+    source = args.text("code", MAX_CODE)
+    code = review(source)
+    name = args.text("name", MAX_NAME, default=code.function)
+    if name != code.function:
+        raise InvalidInput(f"The request names {name!r}; its code defines {code.function!r}.")
+    given = args.named("inputs", policies.MAX_INPUTS)
+    inputs = {argument: Args(given, "inputs").id(argument) for argument in given}
+    check_inputs(code, set(inputs))
+    new = _NewRequest(
+        code=code,
+        project=args.maybe_id("project"),
+        input_policy=policies.parse_input(args.raw("input_policy") or policies.ExactMatch.kind, inputs),
+        output_policy=policies.parse_output(
+            args.raw("output_policy") or policies.SingleExecutionExactOutput.kind,
+        ),
+        purpose=args.text("reason", MAX_REASON, default=""),
+        key=args.blob("key", crypto.KEY_BYTES, least=crypto.KEY_BYTES),
+        signature=args.blob("signature", crypto.SIGNATURE_BYTES, least=crypto.SIGNATURE_BYTES),
+    )
+    names = ("project", "name", "code", "inputs", "input_policy", "output_policy", "reason")
+    try:
+        crypto.verify(new.key, CONTEXT, statement(**{field: args.raw(field) for field in names}), new.signature)
+    except (BadSignature, BadValue, TypeError, RecursionError):
+        raise InvalidInput("The request's signature does not fit its key and content.") from None
+    return new
+
+
+def _insert(domain: Domain, session: Session, who: Who, new: _NewRequest) -> CodeRequest:
+    if new.project is not None:
+        find_project(session, who, new.project, None)
+    own = select(func.count()).select_from(RequestRow).where(RequestRow.account == who.person.id)
+    if session.scalars(own.where(RequestRow.status == Status.PENDING.value)).one() >= domain.limits.pending_each:
+        raise TooLarge(f"{domain.limits.pending_each} of your requests wait for a verdict already.")
+    if session.scalars(own).one() >= domain.limits.requests_each:
+        raise TooLarge(f"You have sent {domain.limits.requests_each} requests already.")
+    row = RequestRow(
+        id=domain.new_id(),
+        position=(session.scalar(select(func.max(RequestRow.position))) or 0) + 1,
+        code_id=domain.new_id(),
+        project=new.project,
+        account=who.person.id,
+        function=new.code.function,
+        source=new.code.source,
+        runnable_source=new.code.runnable,
+        uses={"imports": list(new.code.imports), "calls": list(new.code.calls)},
+        inputs=dict(new.input_policy.inputs),
+        output_policy=new.output_policy.to_wire(),
+        status=Status.PENDING.value,
+        purpose=new.purpose,
+        requested_by=who.person.email,
+        verify_key=new.key.hex(),
+        signature=new.signature,
+        requested_at=domain.clock(),
+        spent=0,
+        runnable=False,
+        failures=0,
+    )
+    session.add(row)
+    session.flush()
+    code = crypto.digest(new.code.source.encode()).hex()
+    domain.record(session, who.label, "request.create", row.id, function=row.function, code=code)
+    return row.value()
+
+
+async def _decide(domain: Domain, who: Who, args: Args, verdict: Verdict, change: Any, **details: Any) -> Any:
+    """One verdict, its effects and its audit entry in one transaction."""
+    an_id = args.id("id")
+
+    def work(session: Session) -> CodeRequest:
+        row = find_request(session, who, an_id)
+        row.status = move(Status(row.status), verdict).value
+        change(row, session)
+        row.updated_at = domain.clock()
+        domain.record(session, who.label, f"request.{verdict}", row.id, **details)
+        session.flush()
+        return row.value()
+
+    return (await domain.write(work)).to_wire(private=True)
+
+
+def _drop_deposit(session: Session, row: RequestRow) -> None:
+    if row.deposit is not None:
+        session.delete(session.get(ExecutionRow, row.deposit))
+        row.deposit = None
+
+
+def _check_value(result: bytes) -> None:
+    try:
+        wire.unpack_value(result)
+    except RemoteError as error:
+        raise BadValue(f"The deposited result cannot be read: {error.cause}") from error
+
+
+def _weight(row: Mapping[str, Any]) -> int:
+    total = len(row["code"].encode()) + len(row["purpose"]) + 2000
+    for report in (row.get("mock_run"), row.get("private_run")):
+        if report:
+            total += len(str(report.get("output", "")).encode()) + len(str(report.get("error", "")).encode())
+    return total + sum(len(name) + 4 for name in (*row["imports"], *row["calls"]))

@@ -1,0 +1,184 @@
+"""The database of a domain: SQLite unless told otherwise, one writer at a time, every verb one transaction."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from p2pgrid.crypto import Random
+from p2pgrid.domain.storage.files import AssetFiles, file_name
+from p2pgrid.domain.storage.tables import SCHEMA, AssetRow, Base, MetaRow
+from p2pgrid.errors import StorageError
+
+BUSY_SECONDS: Final = 10
+"""How long a writer waits for another one."""
+CACHE_KIB: Final = 512
+"""SQLite's page cache a connection: hundreds of domains may share a process."""
+WRITES: Final = "p2pgrid_writes"
+
+
+class Storage:
+    """A database and its asset files.  Nothing is touched before ``open``; every method blocks."""
+
+    def __init__(self, url: str, assets: Path, *, random: Random = secrets.token_bytes) -> None:
+        try:
+            self._url = make_url(url)
+        except ArgumentError:
+            raise StorageError("The database URL cannot be read.", fix="Write it as sqlite:///PATH.") from None
+        self.files = AssetFiles(assets)
+        self._random = random
+        self._engine: Engine | None = None
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Storage:
+        """A SQLite database and the asset files in one folder."""
+        return cls(f"sqlite:///{folder / 'domain.sqlite'}", folder / "assets")
+
+    def __repr__(self) -> str:
+        return f"<Storage {self._url.render_as_string(hide_password=True)}>"
+
+    def open(self) -> None:
+        """Make or check the tables, and clear what a crash left.  Raises ``StorageError``."""
+        if self._engine is not None:
+            return
+        with self._told():
+            self._engine = self._make_engine()
+        try:
+            instance = self._check_schema()
+            with self.read() as session:
+                known = {name for row in session.scalars(select(AssetRow)) for name in names_of(row)}
+            self.files.open(instance, known)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that reads one consistent state."""
+        with self._told(), Session(self._open_engine()) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that is committed at the end of the block, or leaves nothing."""
+        engine = self._open_engine().execution_options(**{WRITES: True})
+        with self._told(), Session(engine) as session, session.begin():
+            yield session
+
+    def belongs_to(self, node_key: bytes) -> None:
+        """Bind a new database to a node; raise ``StorageError`` when it is another node's.
+
+        The audit log is signed by one key, so a database moves together with its node's key file.
+        """
+        with self.write() as session:
+            row = session.get(MetaRow, "node")
+            if row is None:
+                session.add(MetaRow(key="node", value=node_key.hex()))
+            elif row.value != node_key.hex():
+                raise StorageError(
+                    "The database belongs to a node with another key.",
+                    fix="Put that node's key file back, or launch with --reset to begin anew.",
+                )
+
+    def _open_engine(self) -> Engine:
+        if self._engine is None:
+            raise StorageError("The domain's storage is closed.", fix="Start the node first.")
+        return self._engine
+
+    def _make_engine(self) -> Engine:
+        if self._url.get_backend_name() != "sqlite":
+            return create_engine(
+                self._url, isolation_level="SERIALIZABLE", hide_parameters=True, pool_size=1, max_overflow=8
+            )
+        path = self._url.database
+        if path and path != ":memory:":
+            _make_private(Path(path))
+        engine = create_engine(
+            self._url,
+            hide_parameters=True,  # an error must not carry a row's values into a log
+            pool_size=1,
+            max_overflow=8,
+            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        )
+        event.listen(engine, "connect", _set_pragmas)
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    def _check_schema(self) -> str:
+        """The database's own id, after its tables were made or found to be of this version."""
+        with self.write() as session:
+            tables = set(inspect(session.connection()).get_table_names())
+            ours = set(Base.metadata.tables)
+            if not tables & ours:
+                Base.metadata.create_all(session.connection())
+                instance = self._random(16).hex()
+                session.add_all([MetaRow(key="schema", value=str(SCHEMA)), MetaRow(key="instance", value=instance)])
+                return instance
+            if MetaRow.__tablename__ not in tables:
+                raise StorageError("The database was not made by p2pgrid.", fix="Choose another database.")
+            schema = session.get(MetaRow, "schema")
+            row = session.get(MetaRow, "instance")
+            if schema is None or row is None or schema.value != str(SCHEMA):
+                found = schema.value if schema else "unknown"
+                raise StorageError(
+                    f"The database has schema {found}; this p2pgrid reads schema {SCHEMA}.",
+                    fix="Use the version of p2pgrid that made it, or launch with --reset to begin anew.",
+                )
+            return row.value
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            cause = str(getattr(error, "orig", None) or type(error).__name__).splitlines()[0][:200]
+            raise StorageError(f"The database {self._url.database or ''} cannot be used: {cause}.") from error
+        except OSError as error:
+            raise StorageError(f"The database cannot be opened: {error.strerror or error}.") from error
+
+
+def names_of(row: AssetRow) -> set[str]:
+    """The files of an asset."""
+    names = {file_name(row.id, "data", str(row.data["kind"]))}
+    if row.mock is not None:
+        names.add(file_name(row.id, "mock", str(row.mock["kind"])))
+    return names
+
+
+def _make_private(path: Path) -> None:
+    """Create the file with the owner's permissions only; SQLite gives its side files the same."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _set_pragmas(connection: sqlite3.Connection, _: Any) -> None:
+    # SQLAlchemy sends BEGIN itself (below); the driver must not begin or end transactions on its own.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    # FULL, because a verdict or a spent policy that was acknowledged must outlive a power cut, not only a crash.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute("PRAGMA secure_delete = ON")
+
+
+def _begin(connection: Connection) -> None:
+    # A writer takes its lock at once: one that began as a reader could not be let in later without a failure.
+    writes = connection.get_execution_options().get(WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
