@@ -18,7 +18,7 @@ from gateway.bodies import JoinCall, read_join, read_query
 from gateway.book import Book, NodeStatus
 from gateway.rates import RateTable
 from gateway.search import Searcher
-from gateway.settings import BODY_DEADLINE, JOIN_RATE, MAX_BODY, PAGE, SEARCH_RATE
+from gateway.settings import BODY_DEADLINE, MAX_BODY, PAGE, GatewaySettings
 from p2pgrid.errors import (
     BadGatewayCall,
     CallTooLarge,
@@ -70,19 +70,19 @@ class Api:
         searcher: Searcher,
         joins: Joins,
         *,
-        on_loopback: bool,
+        settings: GatewaySettings,
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
         self._book = book
         self._searcher = searcher
         self._joins = joins
-        self._on_loopback = on_loopback
+        self._on_loopback = settings.on_loopback
         self._clock = clock
         self._wall = wall
         self._started = clock()
-        self._join_rate = RateTable(JOIN_RATE)
-        self._search_rate = RateTable(SEARCH_RATE)
+        self._join_rate = RateTable(settings.join_rate, settings.loopback_rate)
+        self._search_rate = RateTable(settings.search_rate, settings.loopback_rate)
 
     def app(self) -> web.Application:
         """The aiohttp application."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ipaddress
 from collections import OrderedDict
 
-from gateway.settings import LOOPBACK_RATE, RATE_SOURCES, Rate
+from gateway.settings import RATE_SOURCES, Rate
 from p2pgrid.errors import TooManyCalls
 
 
 class RateTable:
     """One bucket a source: an IPv4 address, or an IPv6 /64, since a /64 is what one customer gets."""
 
-    def __init__(self, rate: Rate, *, loopback: Rate = LOOPBACK_RATE, most: int = RATE_SOURCES) -> None:
+    def __init__(self, rate: Rate, loopback: Rate, *, most: int = RATE_SOURCES) -> None:
         self._rate = rate
         self._loopback = loopback
         self._most = most

@@ -195,7 +195,7 @@ class Gateway:
             self._book,
             self._searcher,
             self,
-            on_loopback=self._settings.on_loopback,
+            settings=self._settings,
             clock=asyncio.get_running_loop().time,
             wall=self._wall,
         )

@@ -85,6 +85,7 @@ class GatewaySettings:
     ``home`` is its own folder (default: ``gateway`` in the user's data folder of p2pgrid); ``port`` 0 takes any free
     one.  ``probe_interval`` and ``deadline`` are seconds.  ``allow_private`` lets nodes join from private networks;
     ``public`` applies the rules of a public gateway even on a loopback host (for one behind a reverse proxy).
+    The rates are for one source each, ``loopback_rate`` for all callers on this machine together.
     """
 
     host: str = "127.0.0.1"
@@ -95,6 +96,9 @@ class GatewaySettings:
     probe_interval: float = 10.0
     deadline: float = 2.0
     log_json: bool = False
+    join_rate: Rate = JOIN_RATE
+    search_rate: Rate = SEARCH_RATE
+    loopback_rate: Rate = LOOPBACK_RATE
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
