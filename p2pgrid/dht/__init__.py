@@ -1,0 +1,27 @@
+"""The Kademlia DHT: who is there, where, and which dataset they list under which tag.
+
+``DhtNode`` is all that another program needs; everything else in the package is its machinery, without sockets
+except for ``udp``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from p2pgrid.dht.limits import Limits
+    from p2pgrid.dht.udp import DhtNode, PeerInfo, Pong
+
+__all__ = ["DhtNode", "Limits", "PeerInfo", "Pong"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("DhtNode", "PeerInfo", "Pong"):
+        from p2pgrid.dht import udp
+
+        return getattr(udp, name)
+    if name == "Limits":
+        from p2pgrid.dht.limits import Limits
+
+        return Limits
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,88 @@
+"""Our own listings: what we hold under which tag, signed anew well before each listing runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from p2pgrid import crypto
+from p2pgrid.dht.contacts import Contact
+from p2pgrid.dht.limits import Limits
+from p2pgrid.dht.placement import WITHDRAWN_TTL
+from p2pgrid.errors import InvalidInput, TooLarge
+from p2pgrid.ids import Tag
+from p2pgrid.records import DATASET_ID_BYTES, MAX_TITLE, Address, Listing, Verified, sign_listing
+
+Key = tuple[Tag, bytes]
+
+
+class Announcement:
+    """One listing of ours.  ``due``: the engine's time of its next round."""
+
+    __slots__ = ("busy", "dataset", "due", "held", "listing", "tag", "title")
+
+    def __init__(self, tag: Tag, dataset: bytes, title: str) -> None:
+        self.tag, self.dataset, self.title = tag, dataset, title
+        self.due = 0.0
+        self.busy = False
+        self.held: Sequence[Contact] = ()
+        self.listing: Verified[Listing] | None = None
+
+
+class Announcements:
+    """All of ours, by tag and dataset."""
+
+    __slots__ = ("_by_key", "_identity", "_last_seq", "_limits", "_wall")
+
+    def __init__(self, identity: crypto.Identity, limits: Limits, wall: Callable[[], float]) -> None:
+        self._identity, self._limits, self._wall = identity, limits, wall
+        self._by_key: dict[Key, Announcement] = {}
+        self._last_seq = 0
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def all(self) -> list[Announcement]:
+        """Each of them."""
+        return list(self._by_key.values())
+
+    def add(self, tag: Tag, dataset: bytes, title: str) -> Announcement:
+        """Begin one, or change its title.  Raises ``InvalidInput`` or ``TooLarge``."""
+        if len(dataset) != DATASET_ID_BYTES:
+            raise InvalidInput(f"A dataset id has {DATASET_ID_BYTES} bytes, not {len(dataset)}.")
+        known = self._by_key.get((tag, dataset))
+        if known is None:
+            if len(self._by_key) >= self._limits.announcements:
+                raise TooLarge(f"A node announces at most {self._limits.announcements} listings.")
+            known = self._by_key[tag, dataset] = Announcement(tag, dataset, "")
+        known.title = title[:MAX_TITLE]
+        return known
+
+    def remove(self, tag: Tag, dataset: bytes) -> Announcement | None:
+        """Stop one."""
+        return self._by_key.pop((tag, dataset), None)
+
+    def sign(self, one: Announcement, name: str, addresses: tuple[Address, ...]) -> Verified[Listing]:
+        """A listing newer than any before, also than those of an earlier run of this node."""
+        one.listing = self._sign(one, name, addresses, self._limits.listing_ttl)
+        return one.listing
+
+    def sign_withdrawal(self, one: Announcement, name: str, addresses: tuple[Address, ...]) -> Verified[Listing]:
+        """The listing that takes it back."""
+        return self._sign(one, name, addresses, WITHDRAWN_TTL)
+
+    def _sign(self, one: Announcement, name: str, addresses: tuple[Address, ...], ttl: int) -> Verified[Listing]:
+        wall = self._wall()
+        # Milliseconds of the clock, so that a node that forgot its last number still goes on above it.
+        self._last_seq = max(self._last_seq + 1, int(wall * 1000))
+        listing = Listing(
+            key=self._identity.public,
+            name=name,
+            addresses=addresses,
+            tag=one.tag,
+            dataset=one.dataset,
+            title=one.title,
+            seq=self._last_seq,
+            issued=int(wall),
+            ttl=ttl,
+        )
+        return sign_listing(self._identity, listing)

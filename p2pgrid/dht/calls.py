@@ -1,0 +1,137 @@
+"""Requests in flight: their numbers, their tries, and when to try again.
+
+Waits adapt to each peer as TCP's do (RFC 6298): smoothed round trip and four deviations, doubled at each try.  After
+the first wait whoever asked is told, so that it can go on elsewhere while the request is tried again.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Final, Protocol
+
+from p2pgrid.dht.contacts import Contact, Peer
+from p2pgrid.dht.limits import Limits
+from p2pgrid.dht.messages import MAX_CALL, Answer
+
+TYPICAL_WAITS: Final = 4.0
+"""A stranger is given this many times the typical round trip of this node."""
+TYPICAL_LEAST: Final = 0.08
+
+
+class Waiter(Protocol):
+    """Who asked."""
+
+    def answered(self, call: Call, answer: Answer, now: float) -> None:
+        """The answer is there."""
+
+    def slow(self, call: Call, now: float) -> None:
+        """One wait has passed; the request is tried again."""
+
+    def failed(self, call: Call, now: float) -> None:
+        """All tries have passed."""
+
+
+class Call:
+    """One request to one contact."""
+
+    __slots__ = ("body", "contact", "due", "first", "kind", "number", "size", "tries", "waiter")
+
+    def __init__(self, number: int, contact: Contact, kind: int, body: bytes, size: int, waiter: Waiter) -> None:
+        self.number, self.contact, self.kind, self.body, self.size = number, contact, kind, body, size
+        self.waiter = waiter
+        self.tries = 0
+        self.first = 0.0
+        self.due = 0.0
+
+
+class Calls:
+    """All of a node's requests in flight, and its idea of a typical round trip."""
+
+    __slots__ = ("_limits", "_next", "_timers", "_typical", "by_number")
+
+    def __init__(self, limits: Limits, first: int) -> None:
+        self._limits = limits
+        self._next = first
+        self._typical = 0.0
+        self._timers: list[tuple[float, int]] = []
+        self.by_number: dict[int, Call] = {}
+
+    def __len__(self) -> int:
+        return len(self.by_number)
+
+    def full(self) -> bool:
+        """Whether another request would be over the limit."""
+        return len(self.by_number) >= self._limits.calls
+
+    def number(self) -> int:
+        """The next free number."""
+        while True:
+            self._next = (self._next + 1) % MAX_CALL
+            if self._next not in self.by_number:
+                return self._next
+
+    def begin(self, call: Call, peer: Peer | None, now: float) -> None:
+        """It was sent for the first time."""
+        self.by_number[call.number] = call
+        call.first = now
+        self._arm(call, peer, now)
+
+    def take(self, number: int, kind: int, key: bytes) -> Call | None:
+        """The call that an answer from ``key`` belongs to, which is thereby over."""
+        call = self.by_number.get(number)
+        if call is None or call.contact.key != key or call.kind != kind:
+            return None
+        del self.by_number[number]
+        return call
+
+    def measured(self, call: Call, peer: Peer, now: float) -> None:
+        """Learn from an answer.  A repeated request counts from its first try: rather too long than too short."""
+        rtt = now - call.first
+        peer.measured(rtt)
+        self._typical = rtt if self._typical == 0.0 else self._typical + 0.125 * (rtt - self._typical)
+
+    def due(self, now: float) -> list[Call]:
+        """Calls whose wait has passed; ``again`` or ``end`` each."""
+        found = []
+        while self._timers and self._timers[0][0] <= now:
+            when, number = heapq.heappop(self._timers)
+            call = self.by_number.get(number)
+            if call is not None and call.due == when:
+                found.append(call)
+        return found
+
+    def again(self, call: Call, peer: Peer | None, now: float) -> None:
+        """It was sent once more."""
+        self._arm(call, peer, now)
+
+    def end(self, call: Call) -> None:
+        """It is over without an answer."""
+        self.by_number.pop(call.number, None)
+
+    def to(self, key: bytes) -> list[Call]:
+        """Everything in flight to one peer."""
+        return [call for call in self.by_number.values() if call.contact.key == key]
+
+    def next_due(self) -> float | None:
+        """When to look again."""
+        while self._timers:
+            when, number = self._timers[0]
+            call = self.by_number.get(number)
+            if call is not None and call.due == when:
+                return when
+            heapq.heappop(self._timers)
+        return None
+
+    def wait(self, peer: Peer | None) -> float:
+        """How long to wait for a first answer, in seconds."""
+        limits = self._limits
+        if peer is not None and peer.srtt > 0.0:
+            return min(max(peer.srtt + 4 * peer.var, limits.try_least), limits.try_most)
+        if self._typical == 0.0:
+            return limits.try_first
+        return min(max(TYPICAL_WAITS * self._typical, TYPICAL_LEAST), limits.try_most)
+
+    def _arm(self, call: Call, peer: Peer | None, now: float) -> None:
+        call.due = now + min(self.wait(peer) * 2**call.tries, self._limits.try_most)
+        call.tries += 1
+        heapq.heappush(self._timers, (call.due, call.number))

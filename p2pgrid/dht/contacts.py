@@ -1,0 +1,132 @@
+"""A contact (public key, IP address, UDP port), its packed form, and what is known of a peer.
+
+``Contact`` is the ``Node`` of the kademlia package with a key: its id is derived from the key and never read from
+the wire, so a contact cannot claim a place that it did not grind for.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+from kademlia.node import Node
+
+from p2pgrid.errors import Malformed
+from p2pgrid.ids import NodeId, node_id
+
+KEY: Final = 32
+PACKED_V4: Final = KEY + 2 + 4
+PACKED_V6: Final = KEY + 2 + 16
+PACKED_SIZES: Final = (PACKED_V4, PACKED_V6)
+
+Endpoint = tuple[str, int]
+"""IP address in its one text form, and UDP port."""
+
+
+class Contact(Node):  # type: ignore[misc]
+    """Whom to ask and where.  Never changes; equal when key, address and port are."""
+
+    __slots__ = ("id", "ip", "key", "long_id", "packed", "port")
+
+    id: NodeId
+    ip: str
+    port: int
+    long_id: int
+
+    def __init__(self, key: bytes, ip: str, port: int, packed: bytes | None = None) -> None:
+        super().__init__(node_id(key), ip, port)
+        self.key = key
+        self.packed = packed if packed is not None else key + pack_endpoint((ip, port))
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Contact:
+        """Read 38 (IPv4) or 50 (IPv6) bytes: key, port, address.  Raises ``Malformed``."""
+        if len(packed) not in PACKED_SIZES:
+            raise Malformed("A contact has a wrong length.")
+        ip, port = unpack_endpoint(packed[KEY:])
+        return cls(packed[:KEY], ip, port, packed)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where its datagrams go."""
+        return (self.ip, self.port)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Contact) and other.packed == self.packed
+
+    def __hash__(self) -> int:
+        return hash(self.packed)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id.hex()[:8]} {self.ip}:{self.port}>"
+
+
+class Peer(Contact):
+    """A contact we have a session or a table entry for, with what was measured of it.  Times are the engine's."""
+
+    __slots__ = ("asked", "fails", "first", "heard", "http", "name", "probed", "seq", "server", "srtt", "var")
+
+    def __init__(self, key: bytes, ip: str, port: int, packed: bytes | None, now: float) -> None:
+        super().__init__(key, ip, port, packed)
+        self.first = now
+        self.heard = now
+        self.probed = now
+        self.asked = 0
+        self.fails = 0
+        self.srtt = 0.0
+        self.var = 0.0
+        self.seq = 0
+        self.name = ""
+        self.http = 0
+        self.server = False
+
+    def measured(self, rtt: float) -> None:
+        """Take a round trip in (Jacobson's estimator; RFC 6298, section 2)."""
+        if self.srtt == 0.0:
+            self.srtt, self.var = rtt, rtt / 2
+        else:
+            self.var += 0.25 * (abs(rtt - self.srtt) - self.var)
+            self.srtt += 0.125 * (rtt - self.srtt)
+
+    def moved(self, ip: str, port: int) -> None:
+        """Its address is another now; proven by a session from there."""
+        self.ip, self.port = ip, port
+        self.packed = self.key + pack_endpoint((ip, port))
+
+
+def pack_endpoint(endpoint: Endpoint) -> bytes:
+    """Port and address in 6 or 18 bytes."""
+    ip, port = endpoint
+    return port.to_bytes(2, "big") + ipaddress.ip_address(ip).packed
+
+
+def unpack_endpoint(packed: bytes) -> Endpoint:
+    """Read what ``pack_endpoint`` wrote.  Raises ``Malformed`` for addresses that no node has.
+
+    Port 0, 0.0.0.0/8, multicast, reserved and IPv4-mapped addresses are refused: nothing is ever sent there.
+    """
+    port = int.from_bytes(packed[:2], "big")
+    raw = packed[2:]
+    if len(raw) == 4 and port and 0 < raw[0] < 224:
+        return f"{raw[0]}.{raw[1]}.{raw[2]}.{raw[3]}", port
+    if len(raw) == 16 and port:
+        address = ipaddress.IPv6Address(raw)
+        if not (address.is_multicast or address.is_unspecified or address.ipv4_mapped):
+            return str(address), port
+    raise Malformed("An address is none that a node can have.")
+
+
+def is_loopback(ip: str) -> bool:
+    """Whether only this machine reaches it."""
+    return ip.startswith("127.") or ip == "::1"
+
+
+def may_tell(teller: str, ip: str) -> bool:
+    """Whether a peer at ``teller`` can know a node at ``ip``: loopback addresses mean nothing to others."""
+    return is_loopback(teller) or not is_loopback(ip)
+
+
+def group_of(ip: str) -> bytes:
+    """The address group that caps count by: /24 of IPv4, /64 of IPv6."""
+    packed = ipaddress.ip_address(ip).packed
+    return packed[:3] if len(packed) == 4 else packed[:8]

@@ -1,0 +1,478 @@
+"""The DHT without sockets: datagrams and time in, datagrams, a wake-up time and events out.
+
+One ``Engine`` is one node.  A shell calls ``receive`` for each datagram and ``poll`` after anything that may have left
+something to send; ``poll`` says when it wants to be called next.  ``now`` is any clock that only goes forward;
+``wall`` is the clock of records.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from p2pgrid import crypto
+from p2pgrid.dht import messages
+from p2pgrid.dht.announcements import Announcement, Announcements
+from p2pgrid.dht.calls import Call, Calls
+from p2pgrid.dht.channel import Card, Channel
+from p2pgrid.dht.contacts import Contact, Endpoint, Peer
+from p2pgrid.dht.greetings import Greetings
+from p2pgrid.dht.handshake import Arrival
+from p2pgrid.dht.limits import DEFAULT, Limits
+from p2pgrid.dht.messages import About, Answer, Pair, Pong, Request
+from p2pgrid.dht.operations import Announce, Join, Operation, PingOnce, Search, Walk, first_packet_size
+from p2pgrid.dht.packets import LARGEST_BODY, LARGEST_TICKETED, SERVER, Accept
+from p2pgrid.dht.placement import targets
+from p2pgrid.dht.routing import Table
+from p2pgrid.dht.serve import Desk
+from p2pgrid.dht.sessions import Session
+from p2pgrid.dht.store import Store
+from p2pgrid.dht.upkeep import Upkeep
+from p2pgrid.dht.votes import Votes
+from p2pgrid.errors import LimitReached, Malformed, RemoteError
+from p2pgrid.ids import NodeId, Tag
+from p2pgrid.records import Address, Listing, NodeRecord, Verified, sign_node, verify_listing, verify_node
+
+RECORD_TTL = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What a poll found: datagrams to send now, and when to poll next."""
+
+    datagrams: list[tuple[bytes, Endpoint]]
+    wake: float
+
+
+class Engine:
+    """One node's DHT.  See the module."""
+
+    __slots__ = (
+        "_channel",
+        "_desk",
+        "_fixed_address",
+        "_operations",
+        "_random",
+        "_record",
+        "_refused",
+        "_seq",
+        "_votes",
+        "_wall",
+        "address",
+        "announcements",
+        "calls",
+        "card",
+        "counters",
+        "greetings",
+        "heard_any",
+        "identity",
+        "limits",
+        "store",
+        "table",
+        "upkeep",
+    )
+
+    def __init__(
+        self,
+        identity: crypto.Identity,
+        *,
+        address: Endpoint,
+        now: float,
+        wall: Callable[[], float],
+        random: crypto.Random,
+        fixed_address: bool = True,
+        server: bool = True,
+        name: str = "",
+        http: int = 0,
+        limits: Limits = DEFAULT,
+    ) -> None:
+        self.identity, self.limits = identity, limits
+        self.address, self._fixed_address = address, fixed_address
+        self._wall, self._random = wall, random
+        self.card = Card(_short(name), http, server)
+        self.counters: Counter[str] = Counter()
+        self.table = Table(identity.id, limits, now)
+        self.store = Store(limits)
+        self.calls = Calls(limits, int.from_bytes(random(3), "big"))
+        self.announcements = Announcements(identity, limits, wall)
+        self.greetings = Greetings(limits)
+        self.upkeep = Upkeep(self, limits, now)
+        self.heard_any = now
+        self._votes = Votes(limits.votes)
+        self._channel = Channel(identity, limits, self.card, self, random, wall, now)
+        self._desk = Desk(self.table, self.store, limits, random, wall, self.record, self.blame)
+        self._record: Verified[NodeRecord] | None = None
+        self._seq = 0
+        self._operations: set[Operation] = set()
+        self._refused: deque[Call] = deque()
+
+    # ------------------------------------------------------------ the narrow door
+
+    def receive(self, datagram: bytes, addr: Endpoint, now: float) -> None:
+        """Take one datagram.  Never raises for what a peer sent: it is dropped and counted by reason."""
+        self.counters["received"] += 1
+        try:
+            self._channel.receive(datagram, addr, now)
+        except RemoteError as error:
+            self.blame(error)
+
+    def poll(self, now: float) -> Polled:
+        """Do what is due, and hand over what is to be sent."""
+        for call in self.calls.due(now):
+            self._silent(call, now)
+        for endpoint in self.greetings.due(now):
+            self._channel.greet(endpoint)
+        self.upkeep.run(now)
+        while self._refused:
+            call = self._refused.popleft()
+            call.waiter.failed(call, now)
+        datagrams, self._channel.outbox = self._channel.outbox, []
+        self.counters["sent"] += len(datagrams)
+        wakes = (self.calls.next_due(), self.greetings.next_due(), self.upkeep.due)
+        return Polled(datagrams, min(wake for wake in wakes if wake is not None))
+
+    # ------------------------------------------------------------ what a shell asks for
+
+    def begin_join(self, greetings: int, ended: Callable[[list[Contact], float], None]) -> Join:
+        """For ``Upkeep.join``, which is what a shell calls."""
+        operation = Join(self, greetings, ended)
+        self._operations.add(operation)
+        return operation
+
+    def greet(self, endpoint: Endpoint, ended: Callable[[Contact | None, float], None], now: float) -> None:
+        """Learn the key of whoever lives at a bare address; None when nobody answers."""
+        self.greetings.begin(endpoint, ended, now)
+
+    def walk(self, target: bytes, ended: Callable[[list[Contact], float], None], now: float) -> Walk:
+        """Find the nodes nearest to a point."""
+        operation = Walk(self, target, ended)
+        self._operations.add(operation)
+        self.table.buckets[self.table.index(int.from_bytes(target, "big"))].last_updated = now
+        operation.begin(now)
+        return operation
+
+    def announce(self, tag: Tag, dataset: bytes, title: str, ended: Callable[[int, float], None], now: float) -> None:
+        """Begin to announce a dataset; ``ended`` hears how many other nodes hold the listing after the first round.
+
+        Raises ``InvalidInput`` or ``TooLarge``.
+        """
+        one = self.announcements.add(tag, dataset, title)
+        self.publish(one, ended, now)
+
+    def publish(self, one: Announcement, ended: Callable[[int, float], None], now: float) -> None:
+        """One round of placing a listing of ours."""
+        listing = self.announcements.sign(one, self.card.name, self.addresses())
+        self._keep_own(listing)
+        one.busy = True
+        one.due = now + self.limits.listing_ttl / 3 * (0.9 + 0.2 * self.chance())
+
+        def over(held: list[Contact], at: float) -> None:
+            one.busy = False
+            one.held = held
+            ended(len(held), at)
+
+        operation = Announce(self, listing, targets(one.tag)[0], over)
+        self._operations.add(operation)
+        operation.begin(now)
+
+    def withdraw(self, tag: Tag, dataset: bytes, now: float) -> bool:
+        """Stop announcing, and tell those that hold the listing.  False when it was not announced."""
+        one = self.announcements.remove(tag, dataset)
+        if one is None:
+            return False
+        listing = self.announcements.sign_withdrawal(one, self.card.name, self.addresses())
+        self._keep_own(listing)
+        operation = Announce(self, listing, targets(tag)[0], lambda held, at: None)
+        self._operations.add(operation)
+        operation.place(list(one.held), now)
+        return True
+
+    def search(
+        self,
+        tag: Tag,
+        limit: int,
+        found: Callable[[Verified[Listing]], None],
+        ended: Callable[[list[Contact], float], None],
+        now: float,
+    ) -> Search:
+        """Collect listings of a tag, ours and those held here first."""
+        order = int.from_bytes(self._random(4), "big")
+        operation = Search(self, tag, targets(tag)[0], limit, order, found, ended)
+        self._operations.add(operation)
+        for listing in self.store.all(tag, self._wall()):
+            operation.take(listing)
+        operation.begin(now)
+        return operation
+
+    def ping(self, contact: Contact, want: bool, ended: Callable[[Pong | None, float], None], now: float) -> Operation:
+        """Ask one contact whether it is there; ``want`` its record too."""
+        operation = PingOnce(self, want, ended)
+        self._operations.add(operation)
+        operation.begin(contact, now)
+        return operation
+
+    def describe(self, *, name: str | None = None, http: int | None = None) -> None:
+        """Change what we say of ourselves from now on; listings follow with their next round."""
+        if name is not None:
+            self.card.name = _short(name)
+        if http is not None:
+            self.card.http = http
+        self._changed()
+
+    def snapshot(self) -> list[bytes]:
+        """Packed contacts to start from next time: the longest known live ones first."""
+        peers = [peer for peer in self.table.peers() if not peer.fails]
+        return [peer.packed for peer in sorted(peers, key=lambda peer: peer.first)]
+
+    def record(self) -> Verified[NodeRecord]:
+        """Our signed node record, made anew when something changed or half of its time has passed."""
+        wall = self._wall()
+        if self._record is None or wall >= self._record.record.issued + RECORD_TTL / 2:
+            self._seq = max(self._seq + 1, int(wall * 1000))
+            record = NodeRecord(
+                key=self.identity.public,
+                name=self.card.name,
+                addresses=self.addresses(),
+                seq=self._seq,
+                issued=int(wall),
+                ttl=RECORD_TTL,
+            )
+            self._record = sign_node(self.identity, record)
+        return self._record
+
+    def addresses(self) -> tuple[Address, ...]:
+        """Where we are, as it goes into records."""
+        ip, port = self.address
+        return (Address(ip, port, self.card.http),)
+
+    # ------------------------------------------------------------ Asker
+
+    def own_id(self) -> NodeId:
+        return self.identity.id
+
+    def seeds(self, target: bytes) -> list[Contact]:
+        near = self.table.nearest(int.from_bytes(target, "big"), 2 * self.limits.k)
+        good = [peer for peer in near if not peer.fails]
+        return list((good if len(good) >= self.limits.k else near)[: self.limits.k])
+
+    def ask(self, contact: Contact, request: Request, waiter: Operation, now: float) -> None:
+        number = self.calls.number()
+        body = messages.encode(_numbered(request, number))
+        call = Call(number, contact, request.kind + messages.ANSWER, body, first_packet_size(request), waiter)
+        call.first = now
+        if self.calls.full():
+            self._refused.append(call)
+            return
+        self.calls.begin(call, self.peer(contact), now)
+        if not self._transmit(call, now):
+            self.calls.end(call)
+            self._refused.append(call)
+
+    def check_listing(self, pair: Pair) -> Verified[Listing]:
+        return verify_listing(pair, now=self._wall())
+
+    def check_record(self, pair: Pair) -> Verified[NodeRecord]:
+        return verify_node(pair, now=self._wall())
+
+    def blame(self, error: RemoteError) -> None:
+        self.counters[error.reason] += 1
+
+    def closed(self, operation: Operation) -> None:
+        self._operations.discard(operation)
+
+    # ------------------------------------------------------------ Listener of the channel
+
+    def meet(self, key: bytes, endpoint: Endpoint, now: float) -> Peer:
+        peer = Peer(key, *endpoint, None, now)
+        known = self.table.get(peer.id)
+        if known is None:
+            return peer
+        if known.endpoint != endpoint:
+            known.moved(*endpoint)
+        return known
+
+    def met(self, session: Session, accept: Accept | None, now: float) -> None:
+        peer = session.peer
+        if accept is not None:
+            peer.server = bool(accept.flags & SERVER)
+            peer.http, peer.name = accept.http, accept.name
+            self._observed(peer, accept.observed)
+            if self.card.server and not accept.answer:
+                self._introduce(session, now)
+        self._heard(peer, now)
+        self._admit(peer)
+        if accept is not None:
+            if accept.answer:
+                self.said(session, accept.answer, now)
+                if self.card.server and session.ticket is not None and not session.sent:
+                    self._introduce(session, now)
+            for call in self.calls.to(peer.key):
+                self._transmit(call, now)
+
+    def said(self, session: Session, body: bytes, now: float) -> None:
+        message = messages.decode(body)
+        peer = session.peer
+        self._heard(peer, now)
+        if isinstance(message, About):
+            peer.name = message.name if message.name.isprintable() else ""
+        elif isinstance(message, Request):
+            answer = self._desk.answer(message, peer, _room(session), True)
+            if answer:
+                self._channel.reply(session, answer, now)
+        else:
+            self._answered(peer, message, now)
+
+    def asked(self, arrival: Arrival, now: float) -> None:
+        request = messages.decode(arrival.init.request)
+        if not isinstance(request, Request):
+            raise Malformed("A handshake carries no request.")
+        # The asker is named for the answer only; it enters nothing until it proves its address.
+        asker = Contact(arrival.key, *arrival.endpoint)
+        answer = self._desk.answer(request, asker, self._channel.room(arrival), False)
+        self._channel.accept(arrival, answer, now)
+
+    def welcomed(self, contact: Contact, now: float) -> None:
+        self.greetings.answered(contact, now)
+
+    def lost(self, session: Session, now: float) -> None:
+        for call in self.calls.to(session.peer.key):
+            self._transmit(call, now)
+
+    # ------------------------------------------------------------ inside
+
+    def peer(self, contact: Contact) -> Peer | None:
+        """What was measured of a contact."""
+        session = self._channel.sessions.to(contact.key)
+        return session.peer if session is not None else self.table.get(contact.id)
+
+    def chance(self) -> float:
+        """A number in 0..1, to spread what many nodes would do at once."""
+        return int.from_bytes(self._random(4), "big") / 2**32
+
+    def drop_idle(self, now: float) -> None:
+        """Forget idle sessions."""
+        self._channel.sessions.drop_idle(now)
+
+    def sweep(self) -> None:
+        """Forget expired listings."""
+        self.store.sweep(self._wall())
+
+    def rate_load(self, lag: float) -> None:
+        """The shell's word on how late we run, in seconds."""
+        self._desk.state = messages.BUSY if lag > self.limits.busy else messages.ONLINE
+
+    def sessions(self) -> int:
+        """How many there are."""
+        return len(self._channel.sessions)
+
+    def _transmit(self, call: Call, now: float) -> bool:
+        patience = self.calls.wait(self.peer(call.contact))
+        try:
+            self._channel.send(call.contact, call.body, call.size, patience, now)
+        except RemoteError as error:  # a contact's key that is no key
+            self.blame(error)
+            return False
+        return True
+
+    def _silent(self, call: Call, now: float) -> None:
+        """A wait has passed without an answer."""
+        peer = self.peer(call.contact)
+        self.counters["timeout"] += 1
+        if call.tries < self.limits.tries:
+            if call.tries == self.limits.tries - 1:
+                session = self._channel.sessions.to(call.contact.key)
+                if session is not None:
+                    session.suspect = True  # perhaps it lost our session and its hint was lost too
+            self.calls.again(call, peer, now)
+            self._transmit(call, now)
+            if call.tries == 2:
+                call.waiter.slow(call, now)
+            return
+        self.calls.end(call)
+        self._channel.give_up(call.contact.key)
+        if peer is not None:
+            self._failed(peer, now)
+        call.waiter.failed(call, now)
+
+    def _failed(self, peer: Peer, now: float) -> None:
+        peer.fails += 1
+        # When nobody was heard since, it may be our own network that is down: then nobody is to blame.
+        if self.heard_any <= peer.heard + self.limits.probe_age and len(self.table) > 1:
+            return
+        if self.table.get(peer.id) is not peer:
+            return
+        bucket = self.table.buckets[self.table.index(peer.long_id)]
+        if peer.fails >= self.limits.fails or (peer.fails >= 2 and bucket.replacement_nodes):
+            self.table.remove_contact(peer)
+            session = self._channel.sessions.to(peer.key)
+            if session is not None:
+                self._channel.sessions.drop(session)
+
+    def _answered(self, peer: Peer, answer: Answer, now: float) -> None:
+        call = self.calls.take(answer.call, answer.kind, peer.key)
+        if call is None:
+            self.counters["unasked"] += 1
+            return
+        self.calls.measured(call, peer, now)
+        if isinstance(answer, Pong):
+            peer.seq, peer.name = answer.seq, answer.name if answer.name.isprintable() else ""
+        call.waiter.answered(call, answer, now)
+
+    def _heard(self, peer: Peer, now: float) -> None:
+        self.heard_any = now
+        peer.fails = 0
+        if now - peer.heard > 1.0 and peer.server:
+            bucket = self.table.buckets[self.table.index(peer.long_id)]
+            if bucket.nodes.get(peer.id) is peer:
+                bucket.add_node(peer)
+        peer.heard = now
+
+    def _admit(self, peer: Peer) -> None:
+        """Take a proven server into the table; whoever had its address before is gone from there."""
+        if not peer.server or self.table.get(peer.id) is not None:
+            return
+        for other in [p for p in self.table.peers() if p.port == peer.port and p.ip == peer.ip]:
+            self.table.remove_contact(other)
+        self.table.add_contact(peer)
+        self.upkeep.met_somebody(self.heard_any)
+
+    def _introduce(self, session: Session, now: float) -> None:
+        """Prove our address, so that the peer may keep the session and take us into its table."""
+        self._channel.reply(session, messages.encode(About(self.calls.number(), self.card.name)), now)
+
+    def _observed(self, peer: Peer, seen: Endpoint) -> None:
+        if self._fixed_address:
+            return
+        self._votes.add(peer.ip, seen)
+        winner = self._votes.winner()
+        if winner is not None and winner != self.address:
+            self.address = winner
+            self._changed()
+
+    def _changed(self) -> None:
+        self._record = None
+        for one in self.announcements.all():
+            one.due = min(one.due, self.heard_any + 1.0)
+
+    def _keep_own(self, listing: Verified[Listing]) -> None:
+        """Our own listings are found here too, however far we are from their tag."""
+        try:
+            self.store.put(listing, b"own", self._wall())
+        except LimitReached as error:
+            self.blame(error)
+
+
+def _numbered(request: Request, number: int) -> Request:
+    kind = type(request)
+    values = [getattr(request, name) for name in kind.__slots__]
+    return kind(number, *values[1:])
+
+
+def _room(session: Session) -> int:
+    return LARGEST_TICKETED if session.ticket is not None else LARGEST_BODY
+
+
+def _short(name: str) -> str:
+    """At most 64 characters and 96 bytes, so that it fits every answer to a handshake."""
+    return name.encode()[:96].decode(errors="ignore")[:64]

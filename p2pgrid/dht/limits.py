@@ -1,0 +1,86 @@
+"""Every bound and period of the DHT, by name.
+
+The defaults suit a node in a grid of 3 to 10,000; a test or an experiment hands in others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+MAX_DATAGRAM: Final = 1280
+"""Bytes of any datagram: the least MTU of IPv6 (RFC 8200, section 5), so that nothing is fragmented."""
+
+K: Final = 16
+"""Bucket size, contacts in an answer, holders of a listing (Kademlia's k; 16 packed IPv4 contacts are 608 bytes)."""
+
+ALPHA: Final = 3
+"""Requests of one lookup in flight (Kademlia's alpha)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one node.  Times in seconds, sizes in entries unless the name says bytes."""
+
+    k: int = K
+    alpha: int = ALPHA
+    cache: int = 8
+    """Replacements kept beside each bucket."""
+    lookup_asked: int = 64
+    """Peers that one lookup asks at most."""
+    calls: int = 1024
+    """Requests in flight."""
+
+    sessions: int = 1024
+    handshakes: int = 256
+    """Handshakes that we began and that are not answered yet."""
+    session_life: float = 3600.0
+    """After this, new keys are agreed."""
+    session_idle: float = 900.0
+    """A session without a packet for this long is dropped."""
+    secret_life: float = 120.0
+    """Cookies, tickets and ephemeral keys live for one to two of these."""
+    init_slack: float = 600.0
+    """Seconds that a stranger's clock may be off."""
+    seen: int = 4096
+    """Handshakes and tickets remembered against replays, per generation."""
+    unproven_rate: float = 400.0
+    """Handshakes per second answered without a cookie; over it a cookie is asked for first."""
+    unproven_burst: float = 1024.0
+    hint_rate: float = 50.0
+    """"Unknown session" hints per second."""
+
+    try_first: float = 0.25
+    """Wait for the first answer of a peer never heard."""
+    try_least: float = 0.03
+    try_most: float = 3.0
+    tries: int = 3
+
+    tag_listings: int = 1024
+    publisher_listings: int = 256
+    group_listings: int = 4096
+    total_listings: int = 8192
+    total_bytes: int = 4 << 20
+    listing_ttl: int = 3600
+    """What we ask for our own listings."""
+    page: int = 16
+    """Listings in one answer, if the datagram holds them."""
+
+    probe_gap: float = 5.0
+    """One probe in this time: what an idle node sends does not grow with its table."""
+    probe_age: float = 15.0
+    """A peer heard within this time needs no probe."""
+    busy: float = 0.1
+    """A peer slower than this is ``busy``."""
+    refresh: float = 3600.0
+    """A bucket without a lookup for this long gets one."""
+    fails: int = 3
+    """Unanswered requests in a row after which a peer leaves the table, when somebody else did answer."""
+    rejoin_first: float = 2.0
+    rejoin_most: float = 300.0
+    votes: int = 32
+    """Peers whose word on our address is remembered."""
+    announcements: int = 256
+
+
+DEFAULT: Final = Limits()

@@ -1,0 +1,186 @@
+"""What a responder needs to keep nothing for a stranger: rotating secrets for cookies and tickets.
+
+A *cookie* is a MAC over the address it was sent to; whoever echoes it receives there.  A *ticket* is a whole session,
+sealed to ourselves and bound to an address; the session comes to life here only when the ticket comes back.  Both
+live for one to two periods, and so does the ephemeral key that the sessions of a period were agreed with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from hmac import compare_digest
+from typing import Final
+
+from p2pgrid import crypto
+from p2pgrid.dht.contacts import Endpoint, pack_endpoint
+from p2pgrid.dht.limits import Limits
+from p2pgrid.dht.packets import COOKIE, KEY, SID, TICKET
+from p2pgrid.errors import BadSeal, Replayed
+
+TICKET_COUNTER: Final = slice(1, 9)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A session as its responder will keep it: the initiator's key, the root key, both ids, what it said of itself."""
+
+    key: bytes
+    root: bytes
+    initiator_sid: bytes
+    responder_sid: bytes
+    flags: int
+    http: int
+
+
+class Generation:
+    """The secrets of one period, and the tickets of it that were used."""
+
+    __slots__ = ("_ephemeral", "_random", "cookie_key", "number", "ticket_key", "tickets", "used")
+
+    def __init__(self, number: int, random: crypto.Random) -> None:
+        self.number = number % 256
+        self.cookie_key = random(32)
+        self.ticket_key = random(32)
+        self.tickets = 0
+        self.used: set[bytes] = set()
+        self._random = random
+        self._ephemeral: crypto.Ephemeral | None = None
+
+    @property
+    def ephemeral(self) -> crypto.Ephemeral:
+        """The key pair of this period, made when first needed."""
+        if self._ephemeral is None:
+            self._ephemeral = crypto.Ephemeral.generate(self._random)
+        return self._ephemeral
+
+
+class Secrets:
+    """The present and the previous generation."""
+
+    __slots__ = ("_born", "_life", "_most", "_old", "_random", "_young")
+
+    def __init__(self, limits: Limits, random: crypto.Random, now: float) -> None:
+        self._life, self._most, self._random = limits.secret_life, limits.seen, random
+        self._young = Generation(0, random)
+        self._old: Generation | None = None
+        self._born = now
+
+    def current(self, now: float) -> Generation:
+        """This period's secrets; rotates when it is over."""
+        if now - self._born >= self._life:
+            late = now - self._born >= 2 * self._life
+            self._rotate(now)
+            if late:
+                self._old = None
+        return self._young
+
+    def cookie(self, endpoint: Endpoint, now: float) -> bytes:
+        """The cookie that proves that ``endpoint`` receives what is sent there."""
+        return _mac(self.current(now).cookie_key, endpoint)
+
+    def proves(self, cookie: bytes, endpoint: Endpoint, now: float) -> bool:
+        """Whether we made this cookie for this address, in this period or the one before."""
+        young = self.current(now)
+        if compare_digest(cookie, _mac(young.cookie_key, endpoint)):
+            return True
+        return self._old is not None and compare_digest(cookie, _mac(self._old.cookie_key, endpoint))
+
+    def seal(self, ticket: Ticket, endpoint: Endpoint, now: float) -> bytes:
+        """The ticket in ``TICKET`` bytes."""
+        generation = self.current(now)
+        generation.tickets += 1
+        head = bytes([generation.number]) + generation.tickets.to_bytes(8, "big")
+        plain = (
+            ticket.key
+            + ticket.root
+            + ticket.initiator_sid
+            + ticket.responder_sid
+            + bytes([ticket.flags])
+            + ticket.http.to_bytes(2, "big")
+        )
+        return head + crypto.seal(generation.ticket_key, _nonce(head), plain, pack_endpoint(endpoint))
+
+    def redeem(self, raw: bytes, endpoint: Endpoint, now: float) -> Ticket:
+        """Open a ticket, once.  Raises ``BadSeal``, or ``Replayed`` for the second time.
+
+        Exact, so that no session ever comes to life twice under one key: the set of used tickets lives as long as
+        their secret, and when it is full the secret goes instead of an entry.
+        """
+        young = self.current(now)
+        generation = young if raw[0] == young.number else self._old
+        if generation is None or generation.number != raw[0] or len(raw) != TICKET:
+            raise BadSeal("A ticket is of a period that is over.")
+        plain = crypto.unseal(generation.ticket_key, _nonce(raw[:9]), raw[9:], pack_endpoint(endpoint))
+        if raw[TICKET_COUNTER] in generation.used:
+            raise Replayed("A ticket was used before.")
+        generation.used.add(raw[TICKET_COUNTER])
+        if len(generation.used) >= self._most:
+            self._retire(generation, now)
+        sid = 2 * KEY
+        return Ticket(
+            key=plain[:KEY],
+            root=plain[KEY:sid],
+            initiator_sid=plain[sid : sid + SID],
+            responder_sid=plain[sid + SID : sid + 2 * SID],
+            flags=plain[sid + 2 * SID],
+            http=int.from_bytes(plain[sid + 2 * SID + 1 :], "big"),
+        )
+
+    def _retire(self, generation: Generation, now: float) -> None:
+        if generation is self._young:
+            self._rotate(now)
+        self._old = None
+
+    def _rotate(self, now: float) -> None:
+        self._old, self._young = self._young, Generation(self._young.number + 1, self._random)
+        self._born = now
+
+
+class Seen:
+    """Handshakes that arrived lately, in two bounded generations."""
+
+    __slots__ = ("_born", "_most", "_old", "_period", "_young")
+
+    def __init__(self, most: int, period: float, now: float) -> None:
+        self._most, self._period, self._born = most, period, now
+        self._young: set[bytes] = set()
+        self._old: set[bytes] = set()
+
+    def __contains__(self, entry: bytes) -> bool:
+        return entry in self._young or entry in self._old
+
+    def add(self, entry: bytes, now: float) -> None:
+        """Remember it for one to two periods, or until as many others came."""
+        if now - self._born >= self._period or len(self._young) >= self._most:
+            self._old, self._young, self._born = self._young, set(), now
+        self._young.add(entry)
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+
+class Allowance:
+    """A token bucket: ``burst`` at once, ``rate`` a second."""
+
+    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate, self._burst, self._tokens, self._at = rate, burst, burst, now
+
+    def take(self, now: float) -> bool:
+        """Whether one more is allowed."""
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+def _mac(key: bytes, endpoint: Endpoint) -> bytes:
+    return hashlib.blake2b(pack_endpoint(endpoint), key=key, digest_size=COOKIE).digest()
+
+
+def _nonce(head: bytes) -> bytes:
+    return head.rjust(12, b"\0")

@@ -1,0 +1,570 @@
+"""The DHT on a UDP socket: a thin asyncio-dgram shell around ``engine.Engine``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar, cast
+
+from asyncio_dgram.aio import DatagramServer, Protocol
+
+from p2pgrid import crypto
+from p2pgrid.dht.contacts import Contact, Endpoint, Peer
+from p2pgrid.dht.engine import Engine
+from p2pgrid.dht.limits import DEFAULT, Limits
+from p2pgrid.dht.messages import BUSY
+from p2pgrid.dht.messages import Pong as PongMessage
+from p2pgrid.errors import BadAddress, InvalidInput, NoBootstrap, PortTaken, RemoteError, Unreachable
+from p2pgrid.ids import NodeId, Tag, normalise_tag, normalise_tags, parse_node_id
+from p2pgrid.records import Address, Listing, NodeRecord, Verified
+
+JOIN_WAIT: Final = 2.0
+"""``start`` waits at most this long for a bootstrap address; the node goes on trying by itself."""
+JOIN_GRACE: Final = 0.3
+"""And this long for the rest of the join, once somebody answered."""
+READ_BYTES: Final = 2048
+"""asyncio reads each datagram into 256 KiB otherwise (a third to a half of the cost of a packet)."""
+FOUND_QUEUE: Final = 4096
+"""Listings that a search may be ahead of whoever reads it."""
+
+V = TypeVar("V")
+State = Literal["online", "busy", "offline"]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """A peer as a person wants to see it.  ``latency_ms``: smoothed; ``last_seen``: seconds since the epoch."""
+
+    id: NodeId
+    name: str
+    address: Address
+    state: State
+    latency_ms: float | None
+    last_seen: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """An answer to a ping."""
+
+    id: NodeId
+    name: str
+    rtt_ms: float
+    state: State
+
+
+class DhtNode:
+    """A node of the DHT on one UDP port.  Made by ``start``, ended by ``close``."""
+
+    def __init__(self, engine: Engine, stream: DatagramServer, clock: Callable[[], float], mode: str) -> None:
+        self._engine, self._stream, self._clock, self.mode = engine, stream, clock, mode
+        self._transport: asyncio.WriteTransport | Any = cast(Any, stream)._transport
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._closed = False
+        self._ending: set[asyncio.Future[Any]] = set()
+        self.joined = False
+
+    # ------------------------------------------------------------ life
+
+    @classmethod
+    async def start(
+        cls,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        bootstrap: Sequence[str | Address] = (),
+        identity: crypto.Identity | None = None,
+        mode: Literal["server", "client"] = "server",
+        name: str = "",
+        http_port: int = 0,
+        saved: Sequence[bytes] = (),
+        limits: Limits = DEFAULT,
+        clock: Callable[[], float] = time.time,
+        random: crypto.Random = secrets.token_bytes,
+    ) -> DhtNode:
+        """Bind, and join by ``bootstrap`` ("host:port" each) and ``saved`` (an earlier ``snapshot``).
+
+        A bootstrap address that does not answer prevents nothing: see ``joined``.  ``mode="client"`` asks without
+        entering anybody's table.  Raises ``PortTaken``, ``BadAddress``.
+        """
+        loop = asyncio.get_running_loop()
+        sock = await _bind(host, port)
+        ip, bound = sock.getsockname()[:2]
+        fixed = ip not in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+        engine = Engine(
+            identity or crypto.Identity.generate(random),
+            address=(ip if fixed else _likely_ip(sock.family), bound),
+            now=loop.time(),
+            wall=clock,
+            random=random,
+            fixed_address=fixed,
+            server=mode == "server",
+            name=name,
+            http=http_port,
+            limits=limits,
+        )
+        node = await cls._open(engine, sock, clock, mode)
+        try:
+            endpoints = [point for text in bootstrap for point in await _resolve(text, sock.family)]
+            contacts = _contacts(saved)
+            if endpoints or contacts:
+                await node._join(endpoints, contacts, JOIN_WAIT)
+            else:
+                node._flush()
+        except BaseException:
+            await node.close()
+            raise
+        return node
+
+    @classmethod
+    async def _open(cls, engine: Engine, sock: socket.socket, clock: Callable[[], float], mode: str) -> DhtNode:
+        loop = asyncio.get_running_loop()
+        protocol = _Protocol()
+        try:
+            transport, _ = await loop.create_datagram_endpoint(lambda: protocol, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+        if hasattr(transport, "max_size"):
+            transport.max_size = READ_BYTES
+        stream = DatagramServer(cast(Any, transport), *protocol.queues)
+        node = cls(engine, stream, clock, mode)
+        protocol.sink, protocol.fault = node._received, node._fault
+        return node
+
+    async def close(self) -> None:
+        """Stop and free the port.  Whoever still waits for an answer gets ``Unreachable``."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for future in list(self._ending):
+            if not future.done():
+                future.set_exception(Unreachable("The DHT node was closed."))
+        self._stream.close()
+        await asyncio.sleep(0)  # the transport closes its socket at the loop's next turn
+
+    async def __aenter__(self) -> DhtNode:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def join(self, addresses: Sequence[str | Address], timeout: float = 5.0) -> None:
+        """Join by these addresses.  Raises ``NoBootstrap`` when none answered in time, ``BadAddress``."""
+        endpoints = [point for text in addresses for point in await _resolve(text, self._stream.socket.family)]
+        if not await self._join(endpoints, [], timeout):
+            shown = ", ".join(str(a) if isinstance(a, str) else f"{a.ip}:{a.udp}" for a in addresses)
+            raise NoBootstrap(f"No node answered at {shown or 'no address at all'} within {timeout:g} s.")
+
+    # ------------------------------------------------------------ who we are
+
+    @property
+    def identity(self) -> crypto.Identity:
+        """Our key pair."""
+        return self._engine.identity
+
+    @property
+    def id(self) -> NodeId:
+        """Our node id."""
+        return self._engine.identity.id
+
+    @property
+    def address(self) -> Address:
+        """Where others reach us, as far as is known."""
+        return self._engine.addresses()[0]
+
+    @property
+    def record(self) -> Verified[NodeRecord]:
+        """Our signed node record."""
+        return self._engine.record()
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Datagrams sent and received, time-outs, and what was dropped, by reason."""
+        return dict(self._engine.counters)
+
+    @property
+    def announced(self) -> list[tuple[Tag, bytes, str]]:
+        """Tag, dataset id and title of each listing that is kept announced."""
+        return [(one.tag, one.dataset, one.title) for one in self._engine.announcements.all()]
+
+    def describe(self, *, name: str | None = None, http_port: int | None = None) -> None:
+        """Change the name or the HTTP port that we tell others."""
+        self._engine.describe(name=name, http=http_port)
+        self._flush()
+
+    def snapshot(self) -> list[bytes]:
+        """Contacts to hand to the next ``start`` as ``saved``."""
+        return self._engine.snapshot()
+
+    def peers(self) -> list[PeerInfo]:
+        """Everybody in the table, nearest first."""
+        now, wall = self._loop.time(), self._clock()
+        table = self._engine.table
+        found = table.nearest(int.from_bytes(self.id, "big"), len(table))
+        return [self._info(peer, now, wall) for peer in found]
+
+    # ------------------------------------------------------------ what one asks of it
+
+    async def announce(self, tag: str, dataset_id: bytes, title: str = "", *, timeout: float = 10.0) -> int:
+        """Tell the grid that we hold a dataset with this tag, until ``withdraw`` or ``close``.
+
+        Returns how many other nodes hold the listing after the first round (0 in a grid of one).  Raises ``BadTag``,
+        ``InvalidInput``, ``TooLarge``; after ``timeout`` seconds the round goes on and 0 is returned.
+        """
+        held: asyncio.Future[int] = self._future()
+        self._engine.announce(
+            normalise_tag(tag), dataset_id, title, lambda count, at: _settle(held, count), self._loop.time()
+        )
+        self._flush()
+        try:
+            return await self._wait(held, timeout)
+        except TimeoutError:
+            return 0
+
+    def withdraw(self, tag: str, dataset_id: bytes) -> bool:
+        """Stop announcing, and tell the holders at once.  False when it was not announced."""
+        done = self._engine.withdraw(normalise_tag(tag), dataset_id, self._loop.time())
+        self._flush()
+        return done
+
+    async def search(
+        self,
+        *tags: str,
+        match: Literal["all", "any"] = "all",
+        limit: int = 100,
+        timeout: float = 5.0,
+    ) -> AsyncIterator[Verified[Listing]]:
+        """Listings as they arrive, one a node and dataset.
+
+        ``match="all"``: the same dataset of the same node is listed under every tag.  Ends when everybody near was
+        asked, after ``limit`` listings, or after ``timeout`` seconds.  Raises ``BadTag``, ``InvalidInput``.
+        """
+        wanted = normalise_tags(tags)
+        if not wanted or match not in ("all", "any") or limit < 1:
+            raise InvalidInput("A search needs a tag, match 'all' or 'any', and a limit of at least 1.")
+        hunt = _Hunt(self, wanted, match, limit)
+        try:
+            async with asyncio.timeout(timeout):
+                async for listing in hunt.results():
+                    yield listing
+        except TimeoutError:
+            return
+        finally:
+            hunt.stop()
+
+    async def ping(self, peer: NodeId | str | Address, timeout: float = 3.0) -> Pong:
+        """Ask a node whether it is there: by id (bytes or 40 hex digits), "host:port" or ``Address``.
+
+        Raises ``Unreachable``, ``BadAddress``, ``BadNodeId``.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                contact = await self._contact(peer)
+                known = self._engine.peer(contact)
+                if known is None or known.srtt == 0.0:
+                    await self._ping(contact, False)  # the first one pays for the handshake
+                pong, rtt = await self._ping(contact, False)
+        except TimeoutError:
+            raise Unreachable(f"{_shown(peer)} did not answer within {timeout:g} s.") from None
+        state: State = "busy" if pong.state == BUSY or rtt > self._engine.limits.busy else "online"
+        return Pong(contact.id, pong.name, rtt * 1000, state)
+
+    async def find(self, node_id: NodeId, timeout: float = 5.0) -> Verified[NodeRecord] | None:
+        """The signed record of the node with this id, from that node itself; None when it cannot be found."""
+        if node_id == self.id:
+            return self.record
+        try:
+            async with asyncio.timeout(timeout):
+                contact = await self._locate(node_id)
+                if contact is None:
+                    return None
+                pong, _ = await self._ping(contact, True)
+        except (TimeoutError, Unreachable):
+            return None
+        try:
+            record = self._engine.check_record(pong.record) if pong.record else None
+        except RemoteError as error:
+            self._engine.blame(error)
+            return None
+        return record if record is not None and record.record.id == node_id else None
+
+    # ------------------------------------------------------------ socket and timer
+
+    def _received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        self._engine.receive(data, addr[:2], self._loop.time())
+        self._flush()
+
+    def _fault(self, error: Exception) -> None:
+        # An ICMP answer to something sent earlier; the time-out of whoever sent it will tell.
+        self._engine.counters["socket-error"] += 1
+
+    def _flush(self) -> None:
+        """Send what is ready, and set the timer."""
+        if self._closed or self._transport.is_closing():
+            return
+        polled = self._engine.poll(self._loop.time())
+        for data, endpoint in polled.datagrams:
+            self._send(data, endpoint)
+        if polled.wake < self._timer_at or self._timer is None:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = polled.wake
+            self._timer = self._loop.call_at(polled.wake, self._wake)
+
+    def _send(self, data: bytes, endpoint: Endpoint) -> None:
+        if self._transport.get_write_buffer_size() > SEND_BUFFER:
+            # UDP may lose packets, and a queue that grows helps nobody: drop, and let time-outs do their work.
+            self._engine.counters["send-full"] += 1
+            return
+        try:
+            self._transport.sendto(data, endpoint)
+        except (OSError, ValueError):
+            self._engine.counters["socket-error"] += 1
+
+    def _wake(self) -> None:
+        late = self._loop.time() - self._timer_at
+        self._timer, self._timer_at = None, float("inf")
+        self._engine.rate_load(late)
+        self._flush()
+
+    # ------------------------------------------------------------ inside
+
+    async def _join(self, endpoints: Sequence[Endpoint], saved: Sequence[Contact], timeout: float) -> bool:
+        ended: asyncio.Future[bool] = self._future()
+
+        def over(joined: bool, at: float) -> None:
+            self.joined = self.joined or joined
+            _settle(ended, joined)
+
+        self._engine.upkeep.join(endpoints, saved, over, self._loop.time())
+        self._flush()
+        try:
+            return await self._wait(ended, timeout)
+        except TimeoutError:
+            return self.joined
+
+    async def _contact(self, peer: NodeId | str | Address) -> Contact:
+        if isinstance(peer, bytes):
+            found = await self._locate(peer)
+        elif isinstance(peer, str) and ":" not in peer:
+            found = await self._locate(parse_node_id(peer))
+        else:
+            endpoint = (await _resolve(peer, self._stream.socket.family))[0]
+            greeted: asyncio.Future[Contact | None] = self._future()
+            self._engine.greet(endpoint, lambda contact, at: _settle(greeted, contact), self._loop.time())
+            self._flush()
+            found = await self._wait(greeted, None)
+        if found is None:
+            raise Unreachable(f"{_shown(peer)} was not found, or did not answer.")
+        return found
+
+    async def _locate(self, node_id: bytes) -> Contact | None:
+        known = self._engine.table.get(node_id)
+        if known is not None and not known.fails:
+            return known
+        walked: asyncio.Future[list[Contact]] = self._future()
+        walk = self._engine.walk(node_id, lambda found, at: _settle(walked, found), self._loop.time())
+        self._flush()
+        try:
+            nearest = await self._wait(walked, None)
+        finally:
+            walk.close()
+        return next((contact for contact in nearest if contact.id == node_id), None)
+
+    async def _ping(self, contact: Contact, want: bool) -> tuple[PongMessage, float]:
+        answered: asyncio.Future[tuple[PongMessage | None, float]] = self._future()
+        self._engine.ping(contact, want, lambda pong, rtt: _settle(answered, (pong, rtt)), self._loop.time())
+        self._flush()
+        pong, rtt = await self._wait(answered, None)
+        if pong is None:
+            raise Unreachable(f"{contact.ip}:{contact.port} did not answer.")
+        return pong, rtt
+
+    def _future(self) -> asyncio.Future[Any]:
+        if self._closed:
+            raise Unreachable("The DHT node was closed.")
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._ending.add(future)
+        future.add_done_callback(self._ending.discard)
+        return future
+
+    async def _wait(self, future: asyncio.Future[V], timeout: float | None) -> V:
+        try:
+            async with asyncio.timeout(timeout):
+                return await future
+        finally:
+            future.cancel()
+
+    def _info(self, peer: Peer, now: float, wall: float) -> PeerInfo:
+        state: State = "offline" if peer.fails else "busy" if peer.srtt > self._engine.limits.busy else "online"
+        return PeerInfo(
+            id=peer.id,
+            name=peer.name,
+            address=Address(peer.ip, peer.port, peer.http),
+            state=state,
+            latency_ms=peer.srtt * 1000 if peer.srtt else None,
+            last_seen=wall - (now - peer.heard),
+        )
+
+
+class _Hunt:
+    """One search over several tags: which datasets are complete, and who reads them."""
+
+    def __init__(self, node: DhtNode, tags: Sequence[Tag], match: str, limit: int) -> None:
+        self._node, self._limit = node, limit
+        self._needed = len(tags) if match == "all" else 1
+        self._seen: dict[tuple[bytes, bytes], set[Tag]] = {}
+        self._queue: asyncio.Queue[Verified[Listing] | None] = asyncio.Queue(FOUND_QUEUE)
+        self._open = len(tags)
+        engine, now = node._engine, node._loop.time()
+        each = limit if self._needed == 1 else MOST_EACH
+        self._searches = [engine.search(tag, each, self._found, self._ended, now) for tag in tags]
+        node._flush()
+
+    def _found(self, listing: Verified[Listing]) -> None:
+        key = (listing.record.key, listing.record.dataset)
+        tags = self._seen.setdefault(key, set())
+        before = len(tags)
+        tags.add(listing.record.tag)
+        if before < self._needed <= len(tags):
+            with contextlib.suppress(asyncio.QueueFull):
+                self._queue.put_nowait(listing)
+
+    def _ended(self, nearest: list[Contact], at: float) -> None:
+        self._open -= 1
+        if self._open <= 0:
+            with contextlib.suppress(asyncio.QueueFull):
+                self._queue.put_nowait(None)
+
+    async def results(self) -> AsyncIterator[Verified[Listing]]:
+        given = 0
+        while given < self._limit:
+            if self._open <= 0 and self._queue.empty():
+                return
+            listing = await self._queue.get()
+            if listing is None:
+                return
+            given += 1
+            yield listing
+
+    def stop(self) -> None:
+        for search in self._searches:
+            search.close()
+
+
+class _Protocol(Protocol):
+    """asyncio-dgram's protocol without its unbounded queue and its late errors.
+
+    A datagram goes to the engine at once, so what waits, waits in the kernel's bounded buffer; an error is counted
+    when it happens instead of surfacing at the next unrelated call.
+    """
+
+    def __init__(self) -> None:
+        self.queues: tuple[Any, Any, asyncio.Event] = (asyncio.Queue(1), asyncio.Queue(1), asyncio.Event())
+        super().__init__(*self.queues)
+        self.sink: Callable[[bytes, tuple[Any, ...]], None] | None = None
+        self.fault: Callable[[Exception], None] | None = None
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        if self.sink is not None:
+            self.sink(data, addr)
+
+    def error_received(self, exc: Exception) -> None:
+        if self.fault is not None:
+            self.fault(exc)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.sink = self.fault = None
+        self._transport = None
+
+
+SEND_BUFFER: Final = 1 << 20
+"""Bytes that may wait for the socket before packets are dropped."""
+MOST_EACH: Final = 4096
+"""Listings collected per tag when several tags must meet in one dataset."""
+
+
+def _settle(future: asyncio.Future[Any], value: Any) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _contacts(saved: Sequence[bytes]) -> list[Contact]:
+    """Those of a snapshot that can be read; a damaged one costs nobody a start."""
+    found = []
+    for packed in saved:
+        with contextlib.suppress(RemoteError, TypeError):
+            found.append(Contact.unpack(packed))
+    return found
+
+
+def _shown(peer: NodeId | str | Address) -> str:
+    if isinstance(peer, bytes):
+        return peer.hex()
+    return f"{peer.ip}:{peer.udp}" if isinstance(peer, Address) else peer
+
+
+def split_host(text: str) -> tuple[str, int]:
+    """Host and port of "host:port" or "[v6]:port".  Raises ``BadAddress``."""
+    host, _, port = text.strip().rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise BadAddress(f"{text[:80]!r} is no host:port.")
+    return host, int(port)
+
+
+async def _resolve(where: str | Address, family: int) -> list[Endpoint]:
+    """Endpoints of a "host:port"; a name that nobody knows is none.  Raises ``BadAddress``."""
+    host, port = (where.ip, where.udp) if isinstance(where, Address) else split_host(where)
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        return []
+    return [(str(info[4][0]), int(info[4][1])) for info in found[:MAX_RESOLVED]]
+
+
+MAX_RESOLVED: Final = 4
+
+
+async def _bind(host: str, port: int) -> socket.socket:
+    """A bound UDP socket.  Raises ``PortTaken`` or ``BadAddress``."""
+    loop = asyncio.get_running_loop()
+    try:
+        family, _, _, _, where = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
+    except (OSError, UnicodeError, OverflowError) as error:
+        raise BadAddress(f"{host}:{port} cannot be listened on: {error}.") from error
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(where)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(f"UDP port {port} of {host} is in use.") from error
+        raise BadAddress(f"{host}:{port} cannot be listened on: {error.strerror}.") from error
+    return sock
+
+
+def _likely_ip(family: int) -> str:
+    """The address that packets to the outside would carry; a guess until peers tell.  Sends nothing."""
+    v6 = family == socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("2001:db8::1", 9) if v6 else ("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "::1" if v6 else "127.0.0.1"

@@ -1,0 +1,167 @@
+"""What a node does by itself, one small thing at a time: probe, refresh, republish, forget, join again.
+
+One probe and at most one refresh in ``probe_gap`` seconds, spread by chance: what an idle node sends does not grow
+with its table or with the network, so an idle network cannot storm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from p2pgrid.dht.contacts import Contact, Endpoint, Peer
+from p2pgrid.dht.limits import Limits
+from p2pgrid.dht.messages import Pong
+from p2pgrid.dht.routing import Bucket
+from p2pgrid.ids import ID_BYTES
+
+if TYPE_CHECKING:
+    from p2pgrid.dht.engine import Engine
+
+FORGET_EVERY: Final = 30.0
+FILL_WITHIN: Final = 30.0
+FEW: Final = 8
+MAX_BOOTSTRAP: Final = 64
+REPUBLISH_AT_ONCE: Final = 4
+"""Rounds of our own listings under way at the same time."""
+
+
+class Upkeep:
+    """Timers of one engine; ``due`` is the next."""
+
+    __slots__ = (
+        "_bootstrap",
+        "_engine",
+        "_forget",
+        "_joining",
+        "_limits",
+        "_rejoin",
+        "_rejoin_at",
+        "_saved",
+        "_tick",
+        "due",
+    )
+
+    def __init__(self, engine: Engine, limits: Limits, now: float) -> None:
+        self._engine, self._limits = engine, limits
+        self._tick = now + limits.probe_gap * engine.chance()
+        self._forget = now + FORGET_EVERY
+        self._bootstrap: tuple[Endpoint, ...] = ()
+        self._saved: tuple[Contact, ...] = ()
+        self._joining = False
+        self._rejoin = limits.rejoin_first
+        self._rejoin_at = now
+        self.due = min(self._tick, self._forget)
+
+    def run(self, now: float) -> None:
+        """Do what is due."""
+        if now < self.due:
+            return
+        if now >= self._forget:
+            self._forget = now + FORGET_EVERY
+            self._engine.drop_idle(now)
+            self._engine.sweep()
+        if now >= self._tick:
+            self._tick = now + self._limits.probe_gap * (0.75 + 0.5 * self._engine.chance())
+            self._republish(now)
+            if self._engine.card.server:
+                self._probe(now)
+                self._refresh(now)
+            if not len(self._engine.table) and not self._joining:
+                self._join_again(now)
+        self.due = min(self._tick, self._forget)
+
+    def join(
+        self, bootstrap: Sequence[Endpoint], saved: Sequence[Contact], ended: Callable[[bool, float], None], now: float
+    ) -> None:
+        """Greet and ask; ``ended`` hears whether anybody answered, when our own neighbourhood is known."""
+        engine = self._engine
+        self._bootstrap = tuple(dict.fromkeys((*self._bootstrap, *bootstrap)))[-MAX_BOOTSTRAP:]
+        self._saved = tuple(dict.fromkeys((*saved, *self._saved)))[:MAX_BOOTSTRAP]
+        self._joining = True
+
+        def over(answered: list[Contact], at: float) -> None:
+            self._joining = False
+            if answered:
+                self._rejoin = self._limits.rejoin_first
+                self._fill(at)
+            ended(bool(answered), at)
+
+        operation = engine.begin_join(len(bootstrap), over)
+        for endpoint in bootstrap:
+            engine.greet(endpoint, operation.greeted, now)
+        operation.begin(now, saved)
+
+    def met_somebody(self, now: float) -> None:
+        """A new peer is in the table: learn its name soon if there are few, so that a small grid is shown whole."""
+        if len(self._engine.table) <= FEW:
+            self._tick = min(self._tick, now + 1.0)
+            self.due = min(self.due, self._tick)
+
+    def _join_again(self, now: float) -> None:
+        """Nobody is left: ask where we began, ever more rarely."""
+        if now < self._rejoin_at or not (self._bootstrap or self._saved):
+            return
+        self._rejoin_at = now + self._rejoin
+        self._rejoin = min(2 * self._rejoin, self._limits.rejoin_most)
+        self.join(self._bootstrap, self._saved, lambda joined, at: None, now)
+
+    def _fill(self, now: float) -> None:
+        """After a join, look far ranges up soon, spread by chance, so that every range is known."""
+        engine, limits = self._engine, self._limits
+        for bucket in engine.table.buckets:
+            if len(bucket) < limits.k // 2:
+                bucket.last_updated = min(bucket.last_updated, now - limits.refresh + FILL_WITHIN * engine.chance())
+
+    def _probe(self, now: float) -> None:
+        peer = self._whom(now)
+        if peer is None:
+            return
+        peer.probed = now
+        engine = self._engine
+
+        def answered(pong: Pong | None, rtt: float) -> None:
+            """The engine has noted all there is to note."""
+
+        engine.ping(peer, False, answered, now)
+
+    def _whom(self, now: float) -> Peer | None:
+        """The peer to probe: one that failed, then the least recently heard where others wait, then of all."""
+        chosen: Peer | None = None
+        best = (9, 0.0)
+        for bucket in self._engine.table.buckets:
+            for peer in bucket.nodes.values():
+                if not self._wants_probe(peer, now):
+                    continue
+                rank = (0 if peer.fails else 1 if bucket.replacement_nodes else 2, max(peer.heard, peer.probed))
+                if rank < best:
+                    chosen, best = peer, rank
+        return chosen
+
+    def _wants_probe(self, peer: Peer, now: float) -> bool:
+        if now - peer.probed < self._limits.probe_gap and peer.probed > peer.first:
+            return False
+        unknown = peer.seq == 0 and len(self._engine.table) <= FEW
+        return bool(peer.fails) or unknown or now - peer.heard >= self._limits.probe_age
+
+    def _refresh(self, now: float) -> None:
+        stale = self._engine.table.stale(now, self._limits.refresh)
+        if stale and len(self._engine.table):
+            bucket = stale[0]
+            bucket.last_updated = now
+            self._engine.walk(self._point_in(bucket), lambda found, at: None, now)
+
+    def _point_in(self, bucket: Bucket) -> bytes:
+        lower, upper = bucket.range
+        spread = int(self._engine.chance() * 2**32) * 2**128 + int(self._engine.chance() * 2**32)
+        return (lower + spread % (upper - lower + 1)).to_bytes(ID_BYTES, "big")
+
+    def _republish(self, now: float) -> None:
+        announcements = self._engine.announcements.all()
+        busy = sum(one.busy for one in announcements)
+        for one in announcements:
+            if busy >= REPUBLISH_AT_ONCE:
+                return
+            if not one.busy and one.due <= now:
+                busy += 1
+                self._engine.publish(one, lambda held, at: None, now)
