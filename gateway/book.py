@@ -76,6 +76,7 @@ class Member:
     probing: bool = False
     strikes: int = 0
     benched_until: float = 0.0
+    on_trial: bool = False
 
     @property
     def status(self) -> NodeStatus:
@@ -106,6 +107,11 @@ class Member:
         over = self.strikes - STRIKES_TO_BENCH
         if over >= 0:
             self.benched_until = now + min(BENCH_FIRST * 2.0 ** min(over, 30), BENCH_MOST)
+
+    @property
+    def suspect(self) -> bool:
+        """Whether no search should wait for it: it let the last ones wait in vain."""
+        return self.strikes >= STRIKES_TO_BENCH
 
     def did_answer(self) -> None:
         """It was asked a question and answered in time, whatever it said."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -13,6 +14,7 @@ from gateway.book import Book, Member
 from gateway.settings import ASKS_AT_ONCE, MAX_TAGS, SEARCHES_AT_ONCE
 from p2pgrid.errors import GatewayFull, P2PError, RemoteError
 
+_LOG = logging.getLogger("gateway")
 T = TypeVar("T")
 
 
@@ -20,7 +22,7 @@ class Searcher:
     """Broadcasts questions to the nodes that are up.
 
     A node that is dead, slow, lying or too talkative is left out and counted in ``left_out``; the others' answers are
-    there when all have answered, or at the deadline.
+    there when all have answered, or at the deadline.  Made inside a running loop, ended by ``close``.
     """
 
     def __init__(self, book: Book, asker: Asker, *, deadline: float, lost: Callable[[], None]) -> None:
@@ -30,7 +32,14 @@ class Searcher:
         self._lost = lost
         self._asks = asyncio.Semaphore(ASKS_AT_ONCE)
         self._searches = asyncio.Semaphore(SEARCHES_AT_ONCE)
+        self._trials: set[asyncio.Task[None]] = set()
         self.left_out: Counter[str] = Counter()
+
+    async def close(self) -> None:
+        """End the trials under way."""
+        for task in self._trials:
+            task.cancel()
+        await asyncio.gather(*self._trials, return_exceptions=True)
 
     async def search(self, query: list[str], match: str) -> list[tuple[str, str]]:
         """Names and addresses of the nodes that say they hold it, by name.
@@ -61,10 +70,33 @@ class Searcher:
         try:
             async with asyncio.TaskGroup() as group:
                 for member in self._book.askable(loop.time()):
-                    group.create_task(self._ask_one(member, ask, end, answers))
+                    if member.suspect:
+                        self._try(member, ask, end, answers)
+                    else:
+                        group.create_task(self._ask_one(member, ask, end, answers))
         finally:
             self._searches.release()
         return [(member, answer) for member, answer in answers if self._book.holds(member)]
+
+    def _try(
+        self,
+        member: Member,
+        ask: Callable[[Member], Awaitable[T]],
+        end: float,
+        answers: list[tuple[Member, T]],
+    ) -> None:
+        """Ask a suspect beside the search; its answer counts if it comes before the others are done."""
+        if member.on_trial:
+            return
+        member.on_trial = True
+        task = asyncio.create_task(self._ask_one(member, ask, end, answers))
+        self._trials.add(task)
+
+        def over(task: asyncio.Task[None]) -> None:
+            member.on_trial = False
+            self._trials.discard(task)
+
+        task.add_done_callback(over)
 
     async def _ask_one(
         self,
@@ -96,3 +128,7 @@ class Searcher:
                 # It is gone or going: look now instead of at the next regular probe.
                 member.due = min(member.due, loop.time())
                 self._lost()
+        except Exception:
+            # A fault of ours with one node's answer must not cost the searcher all the others'.
+            self.left_out["internal"] += 1
+            _LOG.exception("asking %s failed", member.row.name)

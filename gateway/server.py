@@ -112,6 +112,7 @@ class Gateway:
             self._tasks = None
         if self._lock_file < 0:
             return
+        await self._searcher.close()
         await self._asker.close()
         try:
             await self._save_seen()

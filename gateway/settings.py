@@ -53,7 +53,10 @@ PIN_STALE: Final = 3600.0
 STRIKES_TO_BENCH: Final = 2
 BENCH_FIRST: Final = 10.0
 BENCH_MOST: Final = 600.0
-"""A node that lets two searches in a row wait is left out for 10 s, then 20 s, ... up to 10 minutes."""
+"""A node that lets two searches in a row wait is left out for 10 s, then 20 s, ... up to 10 minutes.
+
+After that it is asked again, on trial: no search waits for it before it has answered one in time.
+"""
 
 BODY_DEADLINE: Final = 10.0
 """Seconds in which the body of a request must have arrived."""

@@ -174,6 +174,39 @@ async def test_attack_slow_node(gateway: Any, node: Any, slow: Any) -> None:
     assert len(sloth.asked) == 2
 
 
+async def test_attack_slow_node_that_comes_back_from_the_bench(gateway: Any, node: Any) -> None:
+    slow = True
+
+    async def search(request: web.Request) -> web.StreamResponse:
+        return await hang(request) if slow else web.json_response({"content": True})
+
+    running, caller = await gateway(deadline=0.5)
+    sloth, honest = await node(search=search), await node("#a")
+    await caller.join("Sloth", sloth.url)
+    await caller.join("Honest", honest.url)
+    for _ in range(2):
+        await caller.search("#a")
+    member = running._book.get("Sloth")
+    assert member.suspect
+    member.benched_until = 0.0
+    start = time.monotonic()
+    assert await caller.search("#a") == [["Honest", honest.url]]
+    assert time.monotonic() - start < 0.3, "a trial is not waited for"
+
+    async def failed() -> bool:
+        return member.strikes == 3 and not member.on_trial
+
+    await caller.until(failed)
+    slow = False
+    member.benched_until = 0.0
+
+    async def found() -> bool:
+        return len(await caller.search("#a")) == 2
+
+    await caller.until(found)
+    assert not member.suspect
+
+
 @pytest.mark.parametrize("slow", [hang, drip], ids=["hanging forever", "one byte a second"])
 async def test_attack_slow_health_check(gateway: Any, node: Any, slow: Any) -> None:
     _, caller = await gateway(deadline=0.3)
