@@ -48,13 +48,17 @@ class Link:
         return self._session.closed
 
     async def call(self, verb: str, args: dict[str, Any] | None = None, *, timeout: float = 30.0) -> Any:
-        """What ``verb`` comes to at the peer.  The values in ``args`` and the
-        answer are whatever ``wire.pack_value`` takes.
+        """What ``verb`` comes to at the peer.
 
+        The values in ``args`` and the answer are whatever ``wire.pack_value`` takes.
         Raises the ``P2PError`` that the peer answered with, ``Unreachable`` after ``timeout`` seconds,
         ``LinkClosed``, ``TooLarge`` for args that fit no frame, ``BadValue`` for args that cannot travel.
         """
         return await self._session.call(verb, {} if args is None else args, timeout=timeout)
+
+    async def ended(self) -> None:
+        """Wait until the link has ended, by whichever end."""
+        await asyncio.wait([self._task])
 
     async def close(self) -> None:
         """Say good-bye and free everything; may be called again."""
