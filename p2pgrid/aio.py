@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from p2pgrid.client.bridge import Here
 from p2pgrid.client.domain import node_url, open_client
@@ -44,7 +44,7 @@ def search(
     *tags: str,
     bootstrap: Sequence[str] = (),
     home: str | Path | None = None,
-    match: str = "all",
+    match: Literal["all", "any"] = "all",
     limit: int = DEFAULT_LIMIT,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> AsyncIterator[Found]:

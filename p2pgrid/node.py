@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import logging
-import secrets
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -15,12 +14,13 @@ from typing import Any, Final
 from p2pgrid import __version__
 from p2pgrid.config import NodeSettings
 from p2pgrid.dht import DhtNode
+from p2pgrid.domain.accounts import Role
 from p2pgrid.domain.runner import Runner
-from p2pgrid.domain.service import Caller, DomainService
-from p2pgrid.domain.storage import open_storage
+from p2pgrid.domain.service import DomainService
+from p2pgrid.domain.storage import Storage
 from p2pgrid.errors import DefaultPassword, NotAllowed, P2PError, PortTaken
 from p2pgrid.home import Home, RunState
-from p2pgrid.ids import Tag, parse_node_id
+from p2pgrid.ids import Tag, normalise_tag, parse_node_id
 from p2pgrid.link.http import HttpServer, LinkPeer, LinkServer, fetch_json
 
 log = logging.getLogger("p2pgrid.node")
@@ -79,25 +79,21 @@ class Node:
 
     async def _open_domain(self) -> DomainService:
         settings = self.settings
-        storage = await asyncio.to_thread(
-            open_storage, settings.database_url or self.home.database_url, self.home.assets
-        )
-        self._held.callback(storage.close)
-        runner = Runner()
+        runner = Runner(hide=[self.home.path])
         self._held.push_async_callback(runner.close)
         domain = DomainService(
-            storage,
+            Storage(settings.database_url or self.home.database_url, self.home.assets),
             runner,
             identity=self.identity,
             name=self.name,
-            clock=time.time,
-            random=secrets.token_bytes,
             dev_mode=settings.dev_mode,
             loopback=settings.on_loopback,
         )
+        await domain.open()
+        self._held.push_async_callback(domain.close)
         password = settings.owner_password.get_secret_value() if settings.owner_password else None
         await domain.ensure_owner(settings.owner_email, password, self.home.owner().public)
-        if not settings.on_loopback and await domain.has_default_password():
+        if not settings.on_loopback and await asyncio.to_thread(domain.has_default_password):
             raise DefaultPassword(
                 f"{self.name} is told to listen at {settings.host}, where others can reach it, and still has the"
                 " default password."
@@ -206,22 +202,22 @@ class Node:
         """The tags that the grid may know."""
         return [f"#{tag}" for tag in self.domain.tags()]
 
-    async def search(self, tags: list[Tag], match: str) -> dict[str, Any]:
+    def search(self, tags: list[Tag], match: str) -> dict[str, Any]:
         """What ``POST /search`` answers."""
-        datasets = await self.domain.search(tags, match)
+        datasets = self.domain.search(tags, match)
         return {"content": bool(datasets), "node-id": self.id, "name": self.name, "datasets": datasets}
 
     # ------------------------------------------------------------ links
 
     async def _dispatch(self, peer: LinkPeer, verb: str, args: dict[str, Any]) -> Any:
-        caller: Caller = peer.state.setdefault("caller", Caller(key=peer.key, remote=peer.remote))
         own = OWN_VERBS.get(verb)
         if own is None:
-            answer = await self.domain.call(caller, verb, args)
-            if caller.account is not None:
+            answer = await self.domain.call(peer, verb, args)
+            if verb in ("auth.login", "auth.key"):
                 peer.trust()
             return answer
-        if not caller.is_owner:
+        account = await self.domain.account(peer)
+        if account is None or account.role < Role.DATA_OWNER:
             raise NotAllowed("Only the node's owner may ask it about itself.")
         return await own(self, args)
 
@@ -265,12 +261,13 @@ class Node:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            wanted = {(tag, dataset): title for tag, dataset, title in self.domain.listings()}
-            for tag, dataset in set(self.dht.announced) - set(wanted):
-                await self.dht.withdraw(tag, dataset)
+            wanted = {(normalise_tag(tag), dataset): title for tag, dataset, title in self.domain.listings()}
+            known = {(tag, dataset): title for tag, dataset, title in self.dht.announced}
+            for tag, dataset in known.keys() - wanted.keys():
+                self.dht.withdraw(tag, dataset)
             for (tag, dataset), title in wanted.items():
-                if (tag, dataset) not in self.dht.announced:
-                    await self.dht.announce(tag, dataset, title=title)
+                if known.get((tag, dataset)) != title:
+                    await self.dht.announce(tag, dataset, title)
 
     async def _save_peers(self) -> None:
         while True:

@@ -54,6 +54,7 @@ class Portal:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="p2pgrid", daemon=True)
         self._thread.start()
+        self._pid = os.getpid()
         self._closers: list[Callable[[], Coroutine[Any, Any, None]]] = []
         atexit.register(self._close)
 
@@ -74,6 +75,8 @@ class Portal:
         self._closers.append(closer)
 
     def _close(self) -> None:
+        if os.getpid() != self._pid:  # a forked child has the list of closers, and no thread to run them on
+            return
         for closer in reversed(self._closers):
             future = asyncio.run_coroutine_threadsafe(closer(), self._loop)
             try:

@@ -1,4 +1,4 @@
-"""Real data from files and well-known packages, and mocks that have its schema and none of its rows."""
+"""Real data from files and well-known packages, ready to be published."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from p2pgrid.client.mocks import make_mock as make_mock
 from p2pgrid.errors import InvalidInput, MissingExtra
-
-MOCK_SEED: Final = 20_190_821
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ def load_source(source: str) -> Loaded:
     if source.startswith(("sklearn:", "statsmodels:")):
         raise InvalidInput(f"{source!r} is not known.", fix=f"Known are: {', '.join(sorted(BUNDLED))}.")
     path = Path(source).expanduser()
-    if not path.is_file():
+    if not _is_file(path):
         raise InvalidInput(
             f"There is no file {source!r}.", fix=f"Give a file, or one of: {', '.join(sorted(BUNDLED))}."
         )
@@ -55,10 +54,21 @@ def load_source(source: str) -> Loaded:
     return Loaded(path.stem, "", (), tuple(assets.items()))
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
+
+
 def _read_npy(path: Path) -> dict[str, Any]:
     import numpy as np
 
-    return {path.stem: np.load(path, allow_pickle=False)}
+    array = np.load(path, allow_pickle=False)
+    if not isinstance(array, np.ndarray):  # an archive of arrays, which np.load opens as well
+        array.close()
+        raise InvalidInput(f"{path.name!r} is an archive of arrays.", fix="Rename it so that it ends in .npz.")
+    return {path.stem: array}
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
@@ -161,114 +171,3 @@ BUNDLED: Final[Mapping[str, Callable[[], Loaded]]] = MappingProxyType(
         "statsmodels:randhie": _randhie,
     }
 )
-
-
-def make_mock(value: Any, *, seed: int = MOCK_SEED) -> Any:
-    """A fake twin: same type, shape, dtypes and column names; every number drawn anew within the real range.
-
-    Numbers are uniform between a column's (or array's) smallest and largest value, so the range is told; texts become
-    ``value 1``, ``value 2``, ...  No row of the real data is in the mock: a row that happens to be is drawn again.
-    Raises ``InvalidInput`` for bytes and free text, which have no schema: give such a mock yourself.
-    """
-    import numpy as np
-
-    chance = np.random.default_rng(seed)
-    if isinstance(value, (np.ndarray, np.generic)):
-        return _mock_array(np.asarray(value), chance)
-    if type(value).__module__.split(".")[0] == "pandas":
-        return _mock_frame(value, chance)
-    if isinstance(value, (dict, list, int, float, bool)) or value is None:
-        return _mock_json(value, chance)
-    raise InvalidInput(
-        f"No mock can be made for a value of type {type(value).__name__}.",
-        fix="Give one with --mock FILE, or --mock none.",
-    )
-
-
-def _mock_array(real: Any, chance: Any) -> Any:
-    if real.ndim == 0 or real.size == 0:
-        return _draw(real.reshape(-1), chance).reshape(real.shape)
-    if real.ndim == 1:
-        return _draw(real, chance)
-    mock = _draw(real.reshape(-1), chance).reshape(real.shape)
-    rows = {row.tobytes() for row in real}
-    for index, row in enumerate(mock):
-        for _ in range(100):
-            if row.tobytes() not in rows:
-                break
-            row = mock[index] = _draw(real.reshape(-1), chance)[: row.size].reshape(row.shape)
-    return mock
-
-
-def _draw(real: Any, chance: Any) -> Any:
-    """As many values as ``real`` (one axis) has, of its dtype, within its range."""
-    import numpy as np
-
-    kind = real.dtype.kind
-    if real.size == 0:
-        return real.copy()
-    if kind == "b":
-        return chance.integers(0, 2, real.size).astype(bool)
-    if kind in "iu":
-        return chance.integers(int(real.min()), int(real.max()), real.size, dtype=real.dtype, endpoint=True)
-    if kind in "mM":
-        ticks = real.view("int64")
-        return chance.integers(ticks.min(), ticks.max(), real.size, endpoint=True).view(real.dtype)
-    if kind == "c":
-        parts = _draw(real.real.copy(), chance) + 1j * _draw(real.imag.copy(), chance)
-        return parts.astype(real.dtype)
-    if kind == "f":
-        finite = real[np.isfinite(real)]
-        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        drawn = chance.uniform(low, high, real.size)
-        whole = finite.size and np.all(finite == np.round(finite))
-        return (np.round(drawn) if whole else drawn).astype(real.dtype)
-    distinct = max(2, min(real.size, 10))
-    return np.array([f"value {number}" for number in chance.integers(1, distinct, real.size)], dtype=f"<{kind}16")
-
-
-def _mock_frame(real: Any, chance: Any) -> Any:
-    import pandas as pd
-
-    columns = {name: _mock_column(real[name], chance) for name in real.columns}
-    mock = pd.DataFrame(columns, columns=real.columns).reset_index(drop=True)
-    known = set(map(tuple, real.astype(object).to_numpy().tolist()))
-    for _ in range(100):
-        same = [index for index, row in enumerate(mock.astype(object).to_numpy().tolist()) if tuple(row) in known]
-        if not same:
-            return mock
-        for name in real.columns:
-            fresh = _mock_column(real[name], chance).iloc[: len(same)].to_numpy()
-            mock[name] = mock[name].where(~mock.index.isin(same), pd.Series(fresh, index=same).reindex(mock.index))
-            mock[name] = mock[name].astype(real[name].dtype)
-    raise InvalidInput(
-        "No mock could be drawn: the table's columns take so few values that real rows keep coming.",
-        fix="Give a mock of your own with --mock FILE.",
-    )
-
-
-def _mock_column(real: Any, chance: Any) -> Any:
-    import pandas as pd
-
-    if isinstance(real.dtype, pd.CategoricalDtype):  # its categories are part of its type
-        codes = chance.integers(0, len(real.dtype.categories), len(real))
-        return pd.Series(pd.Categorical.from_codes(codes, dtype=real.dtype))
-    try:
-        return pd.Series(_draw(real.to_numpy(dtype=real.dtype.type), chance)).astype(real.dtype)
-    except (TypeError, ValueError, AttributeError):
-        values = [f"value {number}" for number in chance.integers(1, 10, len(real))]
-        return pd.Series(values, dtype=object if real.dtype == object else "str")
-
-
-def _mock_json(real: Any, chance: Any) -> Any:
-    if isinstance(real, dict):
-        return {key: _mock_json(item, chance) for key, item in real.items()}
-    if isinstance(real, list):
-        return [_mock_json(item, chance) for item in real]
-    if isinstance(real, bool):
-        return bool(chance.integers(0, 2))
-    if isinstance(real, int):
-        return int(chance.integers(0, max(2, abs(real) * 2)))
-    if isinstance(real, float):
-        return float(chance.uniform(0, max(1.0, abs(real) * 2)))
-    return "value" if isinstance(real, str) else None

@@ -132,7 +132,7 @@ class DomainClient(Shown):
         return await self._submit(function, project=None, reason=reason)
 
     async def _submit(self, function: GridFunction, *, project: str | None, reason: str) -> Request:
-        asked = {
+        asked: dict[str, Any] = {
             "project": project,
             "name": function.name,
             "code": function.code,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from p2pgrid import assets, crypto, wire
-from p2pgrid.errors import Malformed
+from p2pgrid.errors import Malformed, Oversized
 
 CHUNK: Final = 1 << 20
 AHEAD: Final = 4
@@ -49,43 +49,55 @@ class Door:
         """Stage a value at the domain, in chunks; the answer names it for ``dataset.create``."""
         dumped = await asyncio.to_thread(assets.dump, value)
         upload, offset = secrets.token_hex(16), 0
-        under_way: set[asyncio.Task[Any]] = set()
+        under_way: list[asyncio.Task[Any]] = []
         try:
             for chunk in dumped.chunks(CHUNK):
                 if len(under_way) >= AHEAD:
-                    done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        task.result()
+                    await under_way.pop(0)
                 put = self.call("blob.put", upload=upload, offset=offset, data=bytes(chunk))
-                under_way.add(asyncio.create_task(put))
+                under_way.append(asyncio.create_task(put))
                 offset += len(chunk)
                 progress(len(chunk))
-            for task in under_way:
-                await task
+            while under_way:
+                await under_way.pop(0)
         finally:
             for task in under_way:
                 task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
         return {"upload": upload, "meta": dumped.meta.to_wire()}
 
     async def read_asset(self, asset: str, side: str, meta: dict[str, Any]) -> Any:
         """The value of one side of an asset, checked against its digest.  Raises ``PrivateData``, ``Malformed``."""
-        data = await self._read("asset.read", id=asset, side=side)
-        expected = meta.get("digest")
+        kind, size, expected = str(meta.get("kind")), meta.get("size"), meta.get("digest")
+        if type(size) is not int:
+            raise Malformed("An asset's description has no size.")
+        data = await self._read("asset.read", size, id=asset, side=side)
         if expected and hashlib.blake2b(data, digest_size=32).hexdigest() != expected:
             raise Malformed("An asset's bytes are not those that the domain described.")
-        return await asyncio.to_thread(assets.load, str(meta["kind"]), data)
+        return await asyncio.to_thread(assets.load, kind, data)
 
     async def read_result(self, execution: str) -> Any:
         """The value that a released run gave."""
-        return wire.unpack_value(await self._read("result.read", execution=execution))
+        return wire.unpack_value(await self._read("result.read", wire.MAX_VALUE_BYTES, execution=execution))
 
-    async def _read(self, verb: str, **what: Any) -> bytes:
-        first = await self.call(verb, **what, offset=0, limit=CHUNK)
-        parts, size, total = [first["data"]], len(first["data"]), int(first["total"])
+    async def _read(self, verb: str, most: int, **what: Any) -> bytes:
+        """All bytes behind a verb, at most ``most``.  Raises ``Malformed`` or ``Oversized`` on a false answer."""
+        parts: list[bytes] = []
+        size, total = 0, 1
         while size < total:
-            part = (await self.call(verb, **what, offset=size, limit=CHUNK))["data"]
-            if not part:
-                raise Malformed("A transfer ended before its announced size.")
+            answer = await self.call(verb, **what, offset=size, limit=CHUNK)
+            part, total = _part(answer)
+            if total > most:
+                raise Oversized(f"A transfer of {total} bytes is over its limit of {most}.")
+            if size + len(part) > total or not (part or size == total):
+                raise Malformed("A transfer does not have its announced size.")
             parts.append(part)
             size += len(part)
         return b"".join(parts)
+
+
+def _part(answer: Any) -> tuple[bytes, int]:
+    data, total = (answer.get("data"), answer.get("total")) if isinstance(answer, dict) else (None, None)
+    if not isinstance(data, bytes) or type(total) is not int:
+        raise Malformed("A part of a transfer cannot be read.")
+    return data, total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -185,7 +185,13 @@ class Request(Shown):
 class Requests(ShownList[Request]):
     """Code requests, oldest first."""
 
-    columns = ("id", "request_time", "updated_at", "status", "reason", "changes", "requested_by")
+    columns = ("id", "request_time", "status", "function", "requested_by", "reason", "mock_run")
+
+    def rows(self) -> Iterator[list[Any]]:
+        """Short enough for one line each."""
+        for item in self:
+            fields = {**item.fields(), "status": item.status.value, "function": item.name}
+            yield [fields[column] for column in self.columns]
 
 
 def mock_run_text(report: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from p2pgrid.client.bridge import Bridge, bridged
 from p2pgrid.client.show import Shown, ShownList
@@ -80,7 +80,7 @@ async def stream(
     *,
     bootstrap: Sequence[str] = (),
     home: str | Path | None = None,
-    match: str = "all",
+    match: Literal["all", "any"] = "all",
     limit: int = DEFAULT_LIMIT,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> AsyncIterator[Found]:
@@ -117,18 +117,24 @@ async def collect(bridge: Bridge, tags: Sequence[str], **how: Any) -> SearchResu
 
 async def through_gateway(gateway: str, tags: Sequence[str], *, timeout: float = DEFAULT_TIMEOUT) -> list[list[str]]:
     """The (node, address) pairs that a gateway offers for datasets with all the tags."""
-    from p2pgrid.errors import GatewayRefused, from_wire
     from p2pgrid.link.http import fetch_json
 
     query = [f"#{tag}" for tag in normalise_tags(tags)]
     status, answer = await fetch_json("POST", f"{gateway.rstrip('/')}/search", {"query": query}, timeout=timeout)
+    return read_offers(gateway, status, answer)
+
+
+def read_offers(gateway: str, status: int, answer: Any) -> list[list[str]]:
+    """The (node, address) pairs in a gateway's answer.  Raises what it answered with, or ``Unreachable``."""
+    from p2pgrid.errors import GatewayRefused, from_wire
+
     if status != 200:
         error = answer.get("error") if isinstance(answer, dict) else None
         raise from_wire(error) if error else GatewayRefused(f"The gateway answered with status {status}.")
     pairs = answer.get("node-addresses") if isinstance(answer, dict) else None
     if not isinstance(pairs, list):
         raise Unreachable(f"What answers at {gateway} is no gateway.")
-    return [[str(name), str(address)] for name, address in (pair for pair in pairs if len(pair) == 2)]
+    return [[str(part) for part in pair] for pair in pairs if isinstance(pair, list) and len(pair) == 2]
 
 
 def known_ways_in(home: str | Path | None) -> list[str]:

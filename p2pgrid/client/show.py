@@ -52,7 +52,9 @@ def table_text(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str
     for row in rows:
         table.add_row(*(Text(clean(cell)) for cell in row))
     out = io.StringIO()
-    Console(file=out, width=max(80, shutil.get_terminal_size((120, 24)).columns), color_system=None).print(table)
+    width = max(80, shutil.get_terminal_size((120, 24)).columns)
+    # In a notebook rich would show the table itself, and leave nothing to return.
+    Console(file=out, width=width, color_system=None, force_jupyter=False, force_terminal=False).print(table)
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
 
 
@@ -78,7 +80,7 @@ class Shown:
         lines = [f"class {type(self).__name__}:"]
         for name, value in self.fields().items():
             text = clean(value, lines=True).replace("\n", "\n    ")
-            lines.append(f"  {name}: {_kind(value)} = {text}")
+            lines.append(f"  {clean(name)}: {_kind(value)} = {text}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -130,7 +132,10 @@ class ShownList(Sequence[T], Generic[T]):
 
     def get_by_id(self, an_id: str) -> T:
         """The object with this id.  Raises ``KeyError``."""
-        return next(item for item in self._items if getattr(item, "id", None) == an_id)
+        for item in self._items:
+            if getattr(item, "id", None) == an_id:
+                return item
+        raise KeyError(f"nothing here has the id {an_id!r}")
 
     def __repr__(self) -> str:
         return table_text(self.columns, self.rows(), f"{type(self).__name__} ({len(self)})")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 from p2pgrid.client.bridge import portal
 from p2pgrid.client.domain import DomainClient, node_url, open_client
@@ -66,7 +66,7 @@ def search(
     *tags: str,
     bootstrap: Sequence[str] = (),
     home: str | Path | None = None,
-    match: str = "all",
+    match: Literal["all", "any"] = "all",
     limit: int = DEFAULT_LIMIT,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> SearchResults:
