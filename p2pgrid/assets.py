@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from p2pgrid import wire
+from p2pgrid import tables, wire
 from p2pgrid.errors import BadValue, Malformed, MissingExtra, RemoteError
 
 KINDS: Final = ("numpy", "frame", "text", "bytes", "json")
@@ -85,6 +85,8 @@ def dump(value: Any) -> Dumped:
     import numpy as np
 
     if isinstance(value, (np.ndarray, np.generic)):
+        if isinstance(value, np.ma.MaskedArray):  # its mask would be lost, and what it hides be kept
+            raise BadValue("A masked array cannot be kept as an asset.", fix="Use array.filled(...), or two assets.")
         return _dump_array(np.asarray(value))
     if type(value).__module__.split(".")[0] == "pandas":
         return _dump_frame(value)
@@ -118,12 +120,18 @@ def _load(kind: str, source: str | bytes) -> Any:
     import numpy as np
 
     if kind == "numpy":
-        return np.load(io.BytesIO(source) if isinstance(source, bytes) else source, allow_pickle=False)
+        array = np.load(io.BytesIO(source) if isinstance(source, bytes) else source, allow_pickle=False)
+        if not isinstance(array, np.ndarray):  # an archive of arrays, which np.load opens as well
+            array.close()
+            raise Malformed("An asset's bytes are no single array.")
+        if array.dtype.kind not in wire.DTYPE_KINDS:
+            raise Malformed(f"An array of dtype {array.dtype} is no asset.")
+        return array
     if isinstance(source, str):
         with open(source, "rb") as file:
             source = file.read()
     if kind == "frame":
-        return wire.frame_from_bytes(source)
+        return tables.frame_from_bytes(source)
     if kind == "text":
         return source.decode("utf-8", "surrogatepass")
     if kind == "json":
@@ -157,7 +165,7 @@ def _dump_frame(value: Any) -> Dumped:
         raise BadValue(f"A value of type {type(value).__name__} cannot be kept as an asset.")
     columns = tuple((str(name), str(dtype)) for name, dtype in value.dtypes.items())
     shape = (len(value), len(value.columns))
-    return _dumped("frame", shape, "table", columns, [wire.frame_bytes(value)])
+    return _dumped("frame", shape, "table", columns, [tables.frame_bytes(value)])
 
 
 def _dumped(

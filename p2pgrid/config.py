@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -21,6 +22,8 @@ from p2pgrid.errors import BadConfig
 DEFAULT_EMAIL: Final = "info@openmined.org"
 DEFAULT_PASSWORD: Final = "changethis"  # noqa: S105 - public by design; DefaultPassword keeps it on loopback
 NAME_MAX: Final = 64
+NAME_PATTERN: Final = r"\w([\w .@-]*[\w.@-])?"
+"""What a node's name looks like; it is a folder's name as well."""
 
 
 class NodeSettings(BaseSettings):
@@ -53,9 +56,14 @@ class NodeSettings(BaseSettings):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if not re.fullmatch(r"\w[\w .@-]*", name) or name.strip() != name:
+        if not re.fullmatch(NAME_PATTERN, name):
             raise ValueError("a name is made of letters, digits, spaces and . _ @ -, and starts with a letter or digit")
         return name
+
+    @field_validator("advertise")
+    @classmethod
+    def _ip(cls, address: str | None) -> str | None:
+        return str(ipaddress.ip_address(address)) if address else None
 
     @field_validator("bootstrap", mode="before")
     @classmethod
@@ -130,7 +138,6 @@ def _toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
+    if isinstance(value, str):  # a JSON string is a basic string of TOML, once DEL is escaped as well
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return str(value)

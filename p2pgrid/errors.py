@@ -365,6 +365,42 @@ class ForeignPage(NotAllowed):
     default_fix = "Call the gateway by its own address; behind a proxy start it with --public."
 
 
+class WrongUse(InvalidInput):
+    """A command line that cannot be understood."""
+
+    code = "P2P-0900"
+    default_fix = "Look at: p2pgrid --help"
+
+
+class CannotWrite(LocalError):
+    """A file that was asked for cannot be written."""
+
+    code = "P2P-0901"
+    default_fix = "Choose another file with --out."
+
+
+class NotInTime(LocalError):
+    """What was waited for did not happen before the deadline."""
+
+    code = "P2P-0902"
+    default_fix = "Wait longer with --timeout SECONDS."
+    exit_code = 4
+
+
+class NothingFound(NotFound):
+    """A search or a list is empty."""
+
+    code = "P2P-0903"
+    default_fix = "Try another tag, or ask another part of the grid with --bootstrap HOST:PORT."
+
+
+class LaunchFailed(LocalError):
+    """A node started in the background ended without saying why."""
+
+    code = "P2P-0904"
+    default_fix = "Run it in the foreground to see more: p2pgrid launch NAME"
+
+
 # ---------------------------------------------------------------- theirs
 
 
@@ -474,6 +510,11 @@ def from_wire(raw: Any) -> P2PError:
     """Rebuild the error that a peer answered with; an unknown code becomes a plain ``RemoteError``."""
     if not isinstance(raw, dict):
         return RemoteError("The peer answered with an error that cannot be read.")
-    cause = str(raw.get("cause", "no cause given"))[:2000]
+    cause = _visible(str(raw.get("cause", "no cause given"))[:2000])
     kind = all_errors().get(str(raw.get("code", "")), RemoteError)
-    return kind(cause, fix=str(raw.get("fix", ""))[:500] or None)
+    return kind(cause, fix=_visible(str(raw.get("fix", ""))[:500]) or None)
+
+
+def _visible(text: str) -> str:
+    """A stranger's text without what would steer a terminal: everything but lines and visible characters escaped."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

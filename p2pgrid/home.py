@@ -12,17 +12,21 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
-from p2pgrid.config import NAME_MAX
+from p2pgrid.config import NAME_MAX, NAME_PATTERN
 from p2pgrid.crypto import KEY_BYTES, Identity
 from p2pgrid.errors import BadConfig, BadHome, HomeInUse, UnknownNode
 
 BASE_VARIABLE: Final = "P2PGRID_HOME"
+LOCK_TRIES: Final = 5
+LOCK_PAUSE: Final = 0.02
+"""Seconds between tries at the lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,16 @@ def base_folder(given: str | Path | None = None) -> Path:
     return Path(platformdirs.user_data_dir("p2pgrid", appauthor=False))
 
 
+def is_name(text: str) -> bool:
+    """Whether a node may bear this name, which is its folder's name too."""
+    return len(text) <= NAME_MAX and bool(re.fullmatch(NAME_PATTERN, text))
+
+
 class Home:
     """The folder of one node.  Nothing is made before it is needed."""
 
     def __init__(self, name: str, base: str | Path | None = None) -> None:
-        if not re.fullmatch(r"\w[\w .@-]*", name) or len(name) > NAME_MAX:
+        if not is_name(name):
             raise BadConfig(f"{name[:80]!r} is no name for a node.", fix="Use letters, digits, spaces and . _ @ -")
         self.name = name
         self.path = base_folder(base) / name
@@ -110,10 +119,9 @@ class Home:
         """Own the home as its one live node; the system frees it when the process dies.  Raises ``HomeInUse``."""
         self.make()
         with open(self.path / "lock", "a", encoding="ascii") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise HomeInUse(f"A live node owns the home folder {self.path}.") from error
+            if not _locked(file):
+                raise HomeInUse(f"A live node owns the home folder {self.path}.")
+            self.clear_run()  # what a killed node left behind must not pass for ours
             yield
 
     @property
@@ -140,7 +148,7 @@ class Home:
         path = self.path / file_name
         if not path.exists():
             self.make()
-            write_atomically(path, secrets.token_bytes(KEY_BYTES).hex().encode())
+            write_atomically(path, secrets.token_bytes(KEY_BYTES).hex().encode(), replace=False)
         try:
             if path.stat().st_mode & 0o077:
                 raise BadHome(f"The key file {path} can be read by others.", fix=f"Run: chmod 600 '{path}'")
@@ -190,7 +198,7 @@ def homes(base: str | Path | None = None) -> list[Home]:
     folder = base_folder(base)
     if not folder.is_dir():
         return []
-    return [Home(entry.name, base) for entry in sorted(folder.iterdir()) if _is_home(entry)]
+    return [Home(entry.name, base) for entry in sorted(folder.iterdir()) if is_name(entry.name) and _is_home(entry)]
 
 
 def own_home(name: str | None, base: str | Path | None = None) -> Home:
@@ -216,8 +224,23 @@ def _is_home(entry: Path) -> bool:
     return (entry / "node.key").exists() or (entry / "run.json").exists()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file whole: readable by its owner only, on disk before it bears its name.  Raises ``BadHome``."""
+def _locked(file: TextIO) -> bool:
+    """Whether the lock is ours now.  A look at ``in_use`` holds it for an instant, so a refusal is tried again."""
+    for pause in (*[LOCK_PAUSE] * LOCK_TRIES, 0.0):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(pause)
+        else:
+            return True
+    return False
+
+
+def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> None:
+    """Write a file whole: readable by its owner only, on disk before it bears its name.  Raises ``BadHome``.
+
+    Without ``replace``, a file that another process wrote first stays as it is.
+    """
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         try:
@@ -225,9 +248,13 @@ def write_atomically(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+            if replace:
+                os.replace(temporary, path)
+            else:
+                with suppress(FileExistsError):
+                    os.link(temporary, path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
     except OSError as error:
         raise BadHome(f"{path} cannot be written: {error.strerror}.") from error

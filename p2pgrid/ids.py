@@ -21,6 +21,10 @@ Tag = NewType("Tag", str)
 _LEADING = re.compile(r"^[#\s]+")
 _GAPS = re.compile(r"[\s_]")
 _UNSHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""What shows nothing: Unicode's Default_Ignorable_Code_Point beyond ``_UNSHOWN``, and blank Braille."""
 
 
 def node_id(public_key: bytes) -> NodeId:
@@ -63,13 +67,14 @@ def normalise_tag(raw: str) -> Tag:
     text = _GAPS.sub("-", _LEADING.sub("", text.strip()))
     if not 1 <= len(text) <= TAG_MAX:
         raise BadTag(f"{raw[:80]!r} has {len(text)} characters as a tag.")
-    if any(unicodedata.category(char) in _UNSHOWN for char in text):
+    if _BLANK.search(text) or any(unicodedata.category(char) in _UNSHOWN for char in text):
         raise BadTag(f"{raw[:80]!r} holds characters that cannot be shown.")
     return Tag(text)
 
 
 def normalise_tags(raw: Iterable[str]) -> tuple[Tag, ...]:
-    """Each tag once, in the order given."""
+    """Each tag once, in the order given; a text is one tag, not a row of letters."""
+    raw = (raw,) if isinstance(raw, str) else raw
     return tuple(dict.fromkeys(normalise_tag(tag) for tag in raw))
 
 

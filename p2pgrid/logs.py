@@ -8,16 +8,24 @@ import sys
 import time
 from typing import Any, Final, TextIO
 
-_OWN: Final = frozenset(vars(logging.makeLogRecord({})))
+_OWN: Final = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime"])
 """What every record has; the rest was given with ``extra=`` and belongs in the JSON."""
 
 
 class PlainLines(logging.Formatter):
-    """``2026-11-21 19:52:29 INFO   node  message``; an exception adds its last line only, unless debugging."""
+    """``2026-11-21 19:52:29 INFO   node  message``; an exception adds its traceback."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s  %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
         self.converter = time.localtime
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line; what a stranger wrote can neither end it nor steer a terminal."""
+        return _visible(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """The traceback, a line a frame."""
+        return "\n".join(_visible(line) for line in super().formatException(ei).split("\n"))
 
 
 class JsonLines(logging.Formatter):
@@ -35,7 +43,7 @@ class JsonLines(logging.Formatter):
         line.update({key: value for key, value in vars(record).items() if key not in _OWN})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return json.dumps(line, default=str, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 def set_up(*, as_json: bool = False, level: str = "INFO", stream: TextIO | None = None) -> None:
@@ -47,3 +55,7 @@ def set_up(*, as_json: bool = False, level: str = "INFO", stream: TextIO | None 
         logger.handlers[:] = [handler]
         logger.setLevel(level)
         logger.propagate = False
+
+
+def _visible(line: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)

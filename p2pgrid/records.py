@@ -240,6 +240,6 @@ def _ip(value: Any) -> str:
     import ipaddress
 
     text = _text(value, 45)
-    if str(ipaddress.ip_address(text)) != text:
+    if "%" in text or str(ipaddress.ip_address(text)) != text:  # after % any text may follow, as a zone
         raise Malformed("An IP address is not in its one form.")
     return text

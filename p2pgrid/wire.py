@@ -8,8 +8,8 @@ numpy arrays and scalars, pandas frames and series (as Arrow), times and uuids. 
 from __future__ import annotations
 
 import datetime as dt
-import io
 import math
+import re
 import sys
 import uuid
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack
 
 from p2pgrid.errors import BadValue, Malformed, MissingExtra, Oversized, RemoteError
+from p2pgrid.tables import arrow as arrow
+from p2pgrid.tables import frame_bytes, frame_from_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +32,10 @@ NDARRAY, SCALAR, FRAME, SERIES, TIME, UUID, TUPLE, BIGINT, COMPLEX = range(1, 10
 DTYPE_KINDS: Final = "biufcMmSU"
 """numpy kinds that travel: no objects, no structs, no void."""
 
+_ARRAY_HEAD: Final = 512
+"""Bytes in which an array's dtype and shape are found; numpy has at most 64 sides of 9 bytes, we take 32."""
+_DTYPE: Final = re.compile(rf"[<>|=][{DTYPE_KINDS}][0-9]{{0,7}}(\[[0-9]{{0,7}}[A-Za-z]{{1,2}}\])?")
+
 
 def pack(message: Any) -> bytes:
     """A protocol message as msgpack.  Raises ``BadValue`` for what msgpack cannot carry."""
@@ -41,7 +47,10 @@ def pack(message: Any) -> bytes:
 
 def pack_canonical(message: Any) -> bytes:
     """``pack`` with map keys sorted, so that equal content has equal bytes."""
-    return pack(_sorted_maps(message))
+    try:
+        return pack(_sorted_maps(message))
+    except (TypeError, RecursionError) as error:
+        raise BadValue("This cannot be sent: its map keys have no order, or it is nested too deep.") from error
 
 
 def unpack(data: bytes | memoryview, *, limit: int, items: int = 1024) -> Any:
@@ -61,6 +70,7 @@ def unpack(data: bytes | memoryview, *, limit: int, items: int = 1024) -> Any:
             max_array_len=items,
             max_map_len=items,
             max_ext_len=0,
+            ext_hook=_no_extension,
         )
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException, MemoryError) as error:
         raise Malformed("Bytes are no message.") from error
@@ -70,7 +80,7 @@ def pack_value(value: Any) -> bytes:
     """A value as bytes.  Raises ``BadValue`` with the type that cannot travel."""
     try:
         return bytes(msgpack.packb(_plain(value, 0), use_bin_type=True))
-    except (ValueError, OverflowError, UnicodeEncodeError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadValue(f"This value cannot be sent: {error}.") from error
 
 
@@ -82,18 +92,7 @@ def unpack_value(data: bytes | memoryview, *, limit: int = MAX_VALUE_BYTES) -> A
     if len(data) > limit:
         raise Oversized(f"A value of {len(data)} bytes is over its limit of {limit}.")
     try:
-        plain = msgpack.unpackb(
-            data,
-            raw=False,
-            strict_map_key=False,
-            max_bin_len=limit,
-            max_str_len=limit,
-            max_array_len=limit,
-            max_map_len=limit,
-            max_ext_len=limit,
-            ext_hook=_RawExt,
-        )
-        return _revive(plain, 0, limit)
+        return _revive(_whole(data), 0)
     except (RemoteError, MissingExtra):
         raise
     except Exception as error:  # any fault of hostile bytes in a decoder ends here, as the peer's
@@ -107,6 +106,22 @@ class _RawExt:
 
     def __init__(self, code: int, data: bytes) -> None:
         self.code, self.data = code, data
+
+
+def _no_extension(code: int, _data: bytes) -> Any:
+    raise Malformed(f"A message holds the extension {code}.")
+
+
+def _whole(data: bytes | memoryview) -> Any:
+    """What a value's bytes hold, extensions as they came.
+
+    The bytes are skimmed first: a list is made as long as its head says, and nested heads of lists that never
+    come would claim far more than the message has.
+    """
+    skim = msgpack.Unpacker(max_buffer_size=len(data))
+    skim.feed(data)
+    skim.skip()
+    return msgpack.unpackb(data, raw=False, strict_map_key=False, ext_hook=_RawExt)
 
 
 def _sorted_maps(message: Any) -> Any:
@@ -158,13 +173,15 @@ def _extension(value: Any) -> Any:
         return msgpack.ExtType(NDARRAY, _array_bytes(value))
     if isinstance(value, np.generic):
         return msgpack.ExtType(SCALAR, _array_bytes(np.asarray(value)))
-    if isinstance(value, dt.datetime):
+    if isinstance(value, dt.datetime) and value == value:  # pandas' NaT is a datetime that is not itself
         return msgpack.ExtType(TIME, value.isoformat().encode())
     if isinstance(value, uuid.UUID):
         return msgpack.ExtType(UUID, value.bytes)
     if isinstance(value, complex):
         return msgpack.ExtType(COMPLEX, np.complex128(value).tobytes())
     pandas = sys.modules.get("pandas")
+    if pandas is not None and value is pandas.NaT:
+        return msgpack.ExtType(SCALAR, _array_bytes(np.asarray(np.datetime64("NaT"))))
     if pandas is not None and isinstance(value, pandas.DataFrame):
         return msgpack.ExtType(FRAME, frame_bytes(value))
     if pandas is not None and isinstance(value, pandas.Series):
@@ -185,38 +202,47 @@ def _array_bytes(array: np.ndarray[Any, Any]) -> bytes:
 
     if array.dtype.kind not in DTYPE_KINDS or array.dtype.hasobject:
         raise BadValue(f"An array of dtype {array.dtype} cannot be sent.")
+    if isinstance(array, np.ma.MaskedArray):  # its mask would be lost, and what it hides be sent
+        raise BadValue("A masked array cannot be sent.", fix="Send array.filled(...), or its data and mask apart.")
     head = msgpack.packb([array.dtype.str, list(array.shape)], use_bin_type=True)
     return bytes(head) + np.ascontiguousarray(array).tobytes()
 
 
-def _revive(plain: Any, depth: int, limit: int) -> Any:
+def _revive(plain: Any, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise Malformed("A value is nested too deep.")
     if isinstance(plain, list):
-        return [_revive(item, depth + 1, limit) for item in plain]
+        return [_revive(item, depth + 1) for item in plain]
     if isinstance(plain, dict):
-        return {key: _revive(item, depth + 1, limit) for key, item in plain.items()}
+        return {key: _revive(item, depth + 1) for key, item in plain.items()}
+    if isinstance(plain, msgpack.Timestamp):  # msgpack's own extension, which no value uses
+        raise Malformed("Extension type -1 is not known.")
     if not isinstance(plain, _RawExt):
         return plain
     code, data = plain.code, plain.data
     if code == NDARRAY:
         return _array(data)
     if code == SCALAR:
-        return _array(data)[()]
+        scalar = _array(data)
+        if scalar.shape:
+            raise Malformed("A scalar has a shape.")
+        return scalar[()]
     if code == FRAME:
         return frame_from_bytes(data)
     if code == SERIES:
-        name, inner = msgpack.unpackb(data, raw=False)
+        name, inner = _whole(data)
+        if not (name is None or isinstance(name, str)):
+            raise Malformed("A series has a name that is no text.")
         return frame_from_bytes(inner)["value"].rename(name)
     if code == TIME:
         return dt.datetime.fromisoformat(data.decode())
     if code == UUID:
         return uuid.UUID(bytes=data)
     if code == TUPLE:
-        inner = msgpack.unpackb(data, raw=False, strict_map_key=False, ext_hook=_RawExt)
+        inner = _whole(data)
         if not isinstance(inner, list):
             raise Malformed("A tuple is no list.")
-        return tuple(_revive(item, depth + 1, limit) for item in inner)
+        return tuple(_revive(item, depth + 1) for item in inner)
     if code == BIGINT:
         return int.from_bytes(data, "big", signed=True)
     if code == COMPLEX:
@@ -229,47 +255,15 @@ def _revive(plain: Any, depth: int, limit: int) -> Any:
 def _array(data: bytes) -> np.ndarray[Any, Any]:
     import numpy as np
 
-    unpacker = msgpack.Unpacker(io.BytesIO(data), raw=False, max_buffer_size=len(data) + 1)
+    unpacker = msgpack.Unpacker(raw=False, max_array_len=32, max_map_len=0)
+    unpacker.feed(data[:_ARRAY_HEAD])
     dtype_text, shape = unpacker.unpack()
-    dtype = np.dtype(dtype_text)
-    if dtype.kind not in DTYPE_KINDS or dtype.hasobject or len(shape) > 32:
+    if not (isinstance(dtype_text, str) and _DTYPE.fullmatch(dtype_text) and isinstance(shape, list)):
         raise Malformed("An array has a type that does not travel.")
+    dtype = np.dtype(dtype_text)
     if any(type(side) is not int or side < 0 for side in shape):
         raise Malformed("An array has an impossible shape.")
     start = unpacker.tell()
     if math.prod(shape) * dtype.itemsize != len(data) - start:
         raise Malformed("An array's bytes do not fit its shape.")
     return np.frombuffer(data, dtype=dtype, offset=start).reshape(shape).copy()
-
-
-def frame_bytes(frame: Any) -> bytes:
-    """A pandas frame as an Arrow IPC stream.  Raises ``BadValue`` for columns that Arrow cannot carry."""
-    pyarrow = arrow()
-    try:
-        table = pyarrow.Table.from_pandas(frame)
-    except (pyarrow.ArrowException, TypeError, ValueError) as error:
-        raise BadValue(f"A table cannot be sent: {error}.") from error
-    sink = io.BytesIO()
-    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
-
-
-def frame_from_bytes(data: bytes | memoryview) -> Any:
-    """A pandas frame from an Arrow IPC stream, validated in full: forged Arrow can crash its reader otherwise."""
-    pyarrow = arrow()
-    with pyarrow.ipc.open_stream(pyarrow.py_buffer(data)) as reader:
-        table = reader.read_all()
-    table.validate(full=True)
-    return table.to_pandas()
-
-
-def arrow() -> Any:
-    """pyarrow with its ipc module.  Raises ``MissingExtra``."""
-    try:
-        import pandas  # noqa: F401
-        import pyarrow
-        import pyarrow.ipc
-    except ImportError as error:
-        raise MissingExtra("Tables need pandas and pyarrow, which are not installed.") from error
-    return pyarrow

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from p2pgrid.errors import InvalidInput
+from p2pgrid.wire import DTYPE_KINDS
 
 MOCK_SEED: Final = 20_190_821
 REDRAWS: Final = 100
@@ -27,6 +28,8 @@ def make_mock(value: Any, *, seed: int = MOCK_SEED) -> Any:
     import numpy as np
 
     chance = np.random.default_rng(seed)
+    if isinstance(value, np.ma.MaskedArray):  # what the mask hides would shape the mock
+        raise _no_mock("masked array")
     if isinstance(value, (np.ndarray, np.generic)):
         return _mock_array(np.asarray(value), chance)
     if type(value).__module__.split(".")[0] == "pandas":
@@ -42,7 +45,7 @@ def _no_mock(what: str) -> InvalidInput:
 
 
 def _mock_array(real: Any, chance: Any) -> Any:
-    if real.dtype.kind not in "biufcmMSU":
+    if real.dtype.kind not in DTYPE_KINDS:
         raise _no_mock(f"array of {real.dtype}")
     if real.ndim == 1 or real.size == 0:
         return _draw(real, chance, real.size).reshape(real.shape)
@@ -55,7 +58,8 @@ def _mock_array(real: Any, chance: Any) -> Any:
 
 def _redrawn(mock: Any, real: Any, chance: Any) -> Any:
     """``mock`` without the rows (along its first axis) that are in ``real``."""
-    known, flat = {row.tobytes() for row in real}, real.reshape(-1)
+    known = {row.tobytes() for row in (real + 0 if real.dtype.kind in "fc" else real)}  # one zero, as in ``_floats``
+    flat = real.reshape(-1)
     for _ in range(REDRAWS):
         same = [index for index, row in enumerate(mock) if row.tobytes() in known]
         if not same:
@@ -110,7 +114,7 @@ def _floats(real: Any, chance: Any, size: int) -> Any:
     share = chance.random(size)
     drawn = low * (1 - share) + high * share  # high - low may be no finite number
     whole = finite.size and np.all(finite == np.round(finite))
-    return (np.round(drawn) if whole else drawn).astype(real.dtype)
+    return ((np.round(drawn) if whole else drawn) + 0.0).astype(real.dtype)  # + 0.0: no negative zero
 
 
 def _word(number: int, dtype: Any) -> str:
@@ -139,8 +143,9 @@ def _mock_frame(real: Any, chance: Any) -> Any:
         columns = [_mock_column(real.iloc[:, place], chance, missing) for place in range(real.shape[1])]
         drawn = pd.concat(columns, axis=1)
         fresh = drawn[[row not in known for row in _rows(drawn)]]
-        found.append(fresh)
-        missing -= len(fresh)
+        if len(fresh):
+            found.append(fresh)
+            missing -= len(fresh)
         if not missing:
             mock = pd.concat(found, ignore_index=True)
             mock.columns = real.columns
