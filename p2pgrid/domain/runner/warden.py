@@ -2,7 +2,8 @@
 
 Started as a fresh interpreter, it holds no secret.  It runs nothing of a stranger's; where the kernel has
 namespaces, or the node is root, the run can neither signal nor trace it.  Its standard input is its lifeline: the
-order comes through it, and when it closes (the node stopped the run, or died) everything ends.
+order comes through it, and when it closes (the node stopped the run, or died) everything ends.  It does not ask the
+kernel to be killed with its parent: it has to live a moment longer, to end the run's processes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ LIFELINE: Final = 0
 
 def main(report: int) -> None:
     """One order from the lifeline, one report to the descriptor ``report``."""
-    confine.die_with_parent()
     needed = tuple(place for place in dict.fromkeys((*sys.path, sys.prefix, sys.base_prefix)) if os.path.isdir(place))
     order = read_order(_exactly(int.from_bytes(_exactly(4), "big")), needed)
     done = pack_report(_guard(order))
@@ -64,7 +64,6 @@ def _guard(order: Order) -> RunReport:
     _import_heavy(order)
     confine.adopt_orphans()
     confine.close_memory()
-    confine.die_with_parent()
     checker = Checker(user)
     try:
         return _Watch(order, *_start(order, held, user), checker).report()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from p2pgrid import wire
 from p2pgrid.domain.runner import MEASURES, Limits, Runner, RunReport, RunSpec
+from p2pgrid.domain.runner.launch import environment
 
 Run = Callable[..., Awaitable[RunReport]]
 Value = Callable[..., Awaitable[Any]]
@@ -24,15 +26,17 @@ SHORT = Limits(wall_seconds=1.5, cpu_seconds=2)
 
 
 @pytest.fixture(autouse=True)
-def nothing_left() -> Any:
+def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No process and no folder of a run outlives its report."""
-    before = set(Path(tempfile.gettempdir()).glob("p2pgrid-run-*"))
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     yield
     end = time.monotonic() + 3
     while psutil.Process().children(recursive=True) and time.monotonic() < end:
         time.sleep(0.01)
     assert psutil.Process().children(recursive=True) == []
-    assert set(Path(tempfile.gettempdir()).glob("p2pgrid-run-*")) <= before
+    assert list(folder.iterdir()) == []
 
 
 def existing(places: list[str]) -> list[str]:
@@ -44,21 +48,19 @@ def existing(places: list[str]) -> list[str]:
 
 async def test_reads_the_environment(value: Value, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("P2PGRID_OWNER_PASSWORD", "very-secret")
-    seen = await value(
-        """
-        def f():
-            import os
-            texts = [repr(dict(os.environ))]
-            for name in os.listdir("/proc"):
-                try:
-                    texts.append(open(f"/proc/{name}/environ").read())
-                except OSError:
-                    pass
-            return "".join(texts)
-        """
-    )
-    assert "very-secret" not in seen
-    assert "HOME=" + os.environ.get("HOME", "nowhere") + "\0" not in seen
+    seen = await value("import os\ndef f(): return [dict(os.environ), open('/proc/self/environ').read()]")
+    assert "very-secret" not in repr(seen)
+    assert set(seen[0]) == set(environment(""))
+
+
+async def test_reads_the_environment_of_another_process(run: Run) -> None:
+    victim = await asyncio.create_subprocess_exec("/bin/sleep", "60", env={"SECRET": "very-secret"})
+    try:
+        report = await run(f"def f(): return open('/proc/{victim.pid}/environ').read()")
+    finally:
+        victim.kill()
+        await victim.wait()
+    assert report.ok == (not {"own-processes", "other-user"} & set(report.confinement))
 
 
 async def test_reads_inherited_descriptors(value: Value, tmp_path: Path) -> None:
@@ -117,22 +119,25 @@ async def test_finds_the_nodes_home_by_another_way(run: Run, tmp_path: Path) -> 
         assert wire.unpack_value(report.result or b"") == []
 
 
-async def test_reads_the_memory_of_the_node_and_the_warden(value: Value) -> None:
-    opened = await value(
+async def test_reads_the_memory_of_the_node_and_the_warden(run: Run) -> None:
+    report = await run(
         f"""
         def f():
             import os
             opened = []
-            for pid in [os.getppid(), {os.getpid()}, *range(2, 400)]:
+            for name, pid in [("warden", os.getppid()), ("node", {os.getpid()})]:
                 try:
                     open(f"/proc/{{pid}}/mem", "rb").close()
-                    opened.append(pid)
+                    opened.append(name)
                 except OSError:
                     pass
             return opened
         """
     )
-    assert opened == []
+    opened = wire.unpack_value(report.result or b"")
+    assert "warden" not in opened
+    if {"own-processes", "other-user"} & set(report.confinement):
+        assert opened == []
 
 
 async def test_error_text_shows_no_folder_of_this_machine(run: Run) -> None:
@@ -171,11 +176,12 @@ async def test_connects_to_a_unix_socket(run: Run, kind: str) -> None:
 
 
 async def test_writes_files(run: Run, tmp_path: Path) -> None:
+    mark = f"p2pgrid-attack-{os.getpid()}"
     places = [
         str(tmp_path / "new"),
-        "/tmp/p2pgrid-attack",
-        "/dev/shm/p2pgrid-attack",
-        "/var/tmp/p2pgrid-attack",
+        f"/tmp/{mark}",
+        f"/dev/shm/{mark}",
+        f"/var/tmp/{mark}",
         "here",
     ]
     report = await run(
@@ -193,8 +199,11 @@ async def test_writes_files(run: Run, tmp_path: Path) -> None:
         """
     )
     assert wire.unpack_value(report.result or b"") == []
+    left = existing(places)
+    for place in left:
+        os.unlink(place)
     if "read-only" in report.confinement:
-        assert existing(places) == []
+        assert left == []
 
 
 async def test_empties_an_existing_file(run: Run, tmp_path: Path) -> None:
@@ -224,23 +233,30 @@ async def test_makes_the_file_system_writable_again(run: Run) -> None:
 # ---------------------------------------------------------------- other processes
 
 
-async def test_kills_its_parent_and_the_node(run: Run) -> None:
-    report = await run(
-        f"""
-        def f():
-            import os, signal
-            for pid in [os.getppid(), {os.getpid()}, -1, 0]:
-                for number in (signal.SIGUSR1, signal.SIGTERM):
-                    try:
-                        if pid != os.getpid():
-                            os.kill(pid, number)
-                    except OSError:
-                        pass
-            return 7
-        """,
-        limits=SHORT,
-    )
-    assert report.ok == ("own-processes" in report.confinement), report
+async def test_kills_its_parent_and_others(run: Run) -> None:
+    victim = await asyncio.create_subprocess_exec("/bin/sleep", "60")
+    try:
+        report = await run(
+            f"""
+            def f():
+                import os, signal
+                for pid in [{victim.pid}, os.getppid()]:
+                    for number in (signal.SIGTERM, signal.SIGKILL):
+                        try:
+                            os.kill(pid or 1, number)
+                        except OSError:
+                            pass
+                return 7
+            """,
+            limits=SHORT,
+        )
+        survived = victim.returncode is None and psutil.Process(victim.pid).status() != psutil.STATUS_ZOMBIE
+        assert survived == bool({"own-processes", "other-user"} & set(report.confinement)), report
+        assert report.ok == survived
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            victim.kill()
+        await victim.wait()
 
 
 async def test_leaves_a_background_process_behind(run: Run) -> None:
