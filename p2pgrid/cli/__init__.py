@@ -1,0 +1,13 @@
+"""The command line: words in, words out.  One module a command group; ``app`` puts them together."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run ``p2pgrid`` with the process's arguments, and end the process with its exit code."""
+    from p2pgrid.cli.app import app
+
+    app(prog_name="p2pgrid")
+    raise SystemExit(0)

@@ -1,0 +1,155 @@
+"""Where a command's words go: tables and lines for people, or one JSON document for programs.
+
+Results go to standard output; progress and hints go to standard error, and progress only where a person sees it.
+Whatever is printed passes ``clean``: no control character of a stranger reaches the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
+
+import typer
+
+from p2pgrid.cli.ending import tell
+from p2pgrid.client.show import clean
+from p2pgrid.errors import P2PError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPE_WIDTH: Final = 4096
+"""Columns where no terminal limits them: a table in a file or a pipe is never folded."""
+
+
+class Out:
+    """The voice of one command."""
+
+    def __init__(self, *, as_json: bool, silent: bool = False) -> None:
+        self.as_json = as_json
+        self.silent = silent
+
+    @property
+    def speaks(self) -> bool:
+        """Whether words for people are wanted."""
+        return not (self.as_json or self.silent)
+
+    def document(self, value: Any) -> None:
+        """The one JSON document, when that is wanted; in ASCII, so that no character can play tricks."""
+        if self.as_json:
+            print(json.dumps(value, indent=2, default=_plain), flush=True)
+
+    def fail(self, error: P2PError, document: Mapping[str, Any]) -> NoReturn:
+        """End with an error that belongs beside a result: in the one document, or below what was printed."""
+        if self.as_json:
+            self.document({**document, "error": error.to_wire()})
+        elif not self.silent:
+            tell(error, as_json=False)
+        raise typer.Exit(error.exit_code)
+
+    def line(self, text: str = "", *, lines: bool = False) -> None:
+        """One line of the result."""
+        if self.speaks:
+            print(clean(text, lines=lines), flush=True)
+
+    def note(self, text: str) -> None:
+        """A hint beside the result."""
+        if self.speaks:
+            print(clean(text), file=sys.stderr, flush=True)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
+        """A table of the result."""
+        if not self.speaks:
+            return
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=Text(clean(title)) if title else None, title_justify="left", box=box.ROUNDED)
+        for column in columns:
+            table.add_column(Text(clean(column)), overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(clean(cell, lines=True)) for cell in row))
+        console(sys.stdout).print(table)
+
+    def pairs(self, fields: Mapping[str, Any], title: str = "") -> None:
+        """A thing with its fields, one below the other; empty ones are left out."""
+        shown = [(name, value) for name, value in fields.items() if value not in (None, "", [], {})]
+        self.table((title or "field", "value"), shown)
+
+    def code(self, source: str) -> None:
+        """Python source, highlighted where there are colours."""
+        if not self.speaks:
+            return
+        from rich.syntax import Syntax
+
+        text = clean(source, lines=True)
+        terminal = console(sys.stdout)
+        if terminal.is_terminal:
+            terminal.print(Syntax(text, "python", line_numbers=True, background_color="default"))
+        else:
+            print(text, flush=True)
+
+    @contextmanager
+    def working(self, text: str) -> Iterator[None]:
+        """A spinner while something takes its time, where a person looks on."""
+        if not (self.speaks and sys.stderr.isatty()):
+            yield
+            return
+        from rich.text import Text
+
+        with console(sys.stderr).status(Text(clean(text))):
+            yield
+
+    def mark(self, good: bool) -> str:
+        """A verdict, in signs that the terminal can show."""
+        if can_show("✅❌"):
+            return "✅" if good else "❌"
+        return "ok" if good else "FAILED"
+
+
+def console(stream: TextIO) -> Console:
+    """A rich console on a stream, without a width where no terminal has one."""
+    from rich.console import Console
+
+    return Console(
+        file=stream,
+        width=None if stream.isatty() else PIPE_WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+
+
+def can_show(signs: str) -> bool:
+    """Whether standard output's encoding has these signs."""
+    try:
+        signs.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def size_text(count: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no form for: times as text, bytes as hexadecimal."""
+    isoformat = getattr(value, "isoformat", None)
+    if isoformat is not None:
+        return isoformat()
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value).hex()
+    if hasattr(value, "item"):
+        return value.item()
+    return str(value)

@@ -1,0 +1,153 @@
+"""``p2pgrid publish``: bring data to one of your nodes, with a mock, under tags."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from p2pgrid.cli import options as opt
+from p2pgrid.cli import shapes
+from p2pgrid.cli.output import Out
+from p2pgrid.cli.where import own_place, visit
+from p2pgrid.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from p2pgrid.client.values import Dataset
+
+EXAMPLES: Final = opt.examples(
+    "p2pgrid publish sklearn:digits --node Bob",
+    "p2pgrid publish patients.csv --name 'Patients 2024' --tag medical --tag diabetes",
+    "p2pgrid publish scan.npy --mock fake-scan.npy --tag mri",
+)
+AUTO: Final = "auto"
+NONE: Final = "none"
+
+
+def publish(
+    source: Annotated[
+        str, typer.Argument(help="A file (.npy .npz .csv .parquet .json .txt, else bytes), or sklearn:digits and such.")
+    ],
+    node: opt.Node = None,
+    name: Annotated[str | None, typer.Option(help="The dataset's name; else the source's.")] = None,
+    description: Annotated[str | None, typer.Option(help="What it holds, for everybody to read.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", "-t", metavar="TAG", help="What the grid may know; repeatable.")
+    ] = None,
+    mock: Annotated[
+        str, typer.Option(metavar="auto|none|FILE", help="Draw a mock, give none, or take a file's.")
+    ] = AUTO,
+    asset_name: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Call the assets so, in their order; repeatable.")
+    ] = None,
+    citation: Annotated[str, typer.Option(help="How to cite it.")] = "",
+    url: Annotated[str, typer.Option(help="Where to read more about it.")] = "",
+    home: opt.HomeFolder = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Publish data at your node.
+
+    The grid learns its tags, visitors see its mock, and the data stays where it is.
+    """
+    out = Out(as_json=as_json)
+    place = own_place(node, home)
+    with out.working(f"Reading {source}"):
+        dataset = _compose(source, name, description, tag, mock, asset_name or [], citation, url)
+    created = asyncio.run(_upload(place, dataset, out))
+    out.document({"node": place.label, "dataset": created})
+    out.pairs({**created, "tags": _tags(created), "assets": assets_text(created), "contributors": None}, "published")
+    if not created["tags"]:
+        out.note("It has no tags, so nobody finds it by searching: publish with --tag.")
+
+
+async def _upload(place: Any, dataset: Dataset, out: Out) -> dict[str, Any]:
+    import sys
+
+    from p2pgrid.client.upload import upload
+
+    async with visit(place) as client:
+        raw = await upload(client.door, dataset, show=out.speaks and sys.stderr.isatty())
+    return shapes.read(shapes.dataset, raw)
+
+
+def _compose(
+    source: str,
+    name: str | None,
+    description: str | None,
+    tags: list[str] | None,
+    mock: str,
+    names: list[str],
+    citation: str,
+    url: str,
+) -> Dataset:
+    from p2pgrid.client.data import load_source
+    from p2pgrid.client.values import Asset, Dataset
+    from p2pgrid.ids import normalise_tags
+
+    chosen = list(normalise_tags(tags)) if tags is not None else None
+    loaded = load_source(source)
+    if len(names) not in (0, len(loaded.assets)):
+        raise InvalidInput(
+            f"{source} has {len(loaded.assets)} assets, and --asset-name names {len(names)}.",
+            fix="Give --asset-name once for each asset, or not at all.",
+        )
+    called = names or [asset for asset, _ in loaded.assets]
+    mocks = _mocks(mock, loaded.assets)
+    assets = [Asset(title, value, mocks[own]) for title, (own, value) in zip(called, loaded.assets, strict=True)]
+    about = loaded.description if description is None else description
+    tagged = list(loaded.tags) if chosen is None else chosen
+    return Dataset(name or loaded.name, assets, about, tags=tagged, citation=citation, url=url)
+
+
+def _mocks(wish: str, real: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """A mock for each asset, by the asset's own name.  Raises ``InvalidInput`` for one of another kind."""
+    from p2pgrid.client.data import load_source, make_mock
+    from p2pgrid.client.values import EMPTY
+
+    if wish == NONE:
+        return dict.fromkeys((name for name, _ in real), EMPTY)
+    if wish == AUTO:
+        return {name: make_mock(value) for name, value in real}
+    given = dict(load_source(str(Path(wish))).assets)
+    if len(real) == len(given) == 1:
+        given = {real[0][0]: next(iter(given.values()))}
+    missing = [name for name, _ in real if name not in given]
+    if missing:
+        raise InvalidInput(f"{wish} holds no mock for: {', '.join(missing)}.", fix="Name its arrays like the assets.")
+    for name, value in real:
+        _must_fit(name, value, given[name])
+    return {name: given[name] for name, _ in real}
+
+
+def _must_fit(name: str, real: Any, mock: Any) -> None:
+    """What runs on the mock must run on the data: same kind, same number of axes, same columns."""
+    from p2pgrid.assets import dump
+
+    ours, fake = dump(real).meta, dump(mock).meta
+    if ours.digest == fake.digest:
+        raise InvalidInput(f"The mock of {name!r} is the private data itself.", fix="Give another, or --mock auto.")
+    same = ours.kind == fake.kind and len(ours.shape) == len(fake.shape) and dict(ours.columns) == dict(fake.columns)
+    if not same:
+        raise InvalidInput(
+            f"The mock of {name!r} is {_kind(fake)}, and the data is {_kind(ours)}.",
+            fix="Give a mock with the same schema, or --mock auto.",
+        )
+
+
+def _kind(meta: Any) -> str:
+    columns = f" with the columns {', '.join(name for name, _ in meta.columns[:8])}" if meta.columns else ""
+    return f"{meta.kind} of {len(meta.shape)} axes{columns}"
+
+
+def _tags(dataset: dict[str, Any]) -> str:
+    return " ".join(f"#{tag}" for tag in dataset["tags"])
+
+
+def assets_text(dataset: dict[str, Any]) -> str:
+    """One line an asset."""
+    return "\n".join(
+        f"{asset['name']}: {asset['dtype']} {tuple(asset['shape'])}, {'with' if asset['mock'] else 'no'} mock"
+        for asset in dataset["assets"]
+    )

@@ -1,0 +1,227 @@
+"""``p2pgrid submit`` and ``result``: send a function to where the data is, and get what it found."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from p2pgrid.cli import options as opt
+from p2pgrid.cli import shapes
+from p2pgrid.cli.datasets import pick_dataset
+from p2pgrid.cli.output import Out
+from p2pgrid.cli.requests import get_request, ran
+from p2pgrid.cli.where import awaited, find_place, visit, visit_named
+from p2pgrid.errors import InvalidInput, NotFound, NotInTime
+
+if TYPE_CHECKING:
+    from p2pgrid.client.domain import DomainClient
+    from p2pgrid.domain.review import ReviewedCode
+
+SUBMIT_EXAMPLES: Final = opt.examples(
+    "p2pgrid submit study.py:mean --to http://192.0.2.7:8080 --dataset digits --asset images --email jane@caltech.edu",
+    "p2pgrid submit study.py:by_label --to Bob --dataset digits --asset pixels=images --asset labels=labels",
+)
+RESULT_EXAMPLES: Final = opt.examples(
+    "p2pgrid result 3f2a --on http://192.0.2.7:8080 --email jane@caltech.edu --wait --out mean.npy"
+)
+POLL_FIRST: Final = 0.2
+POLL_MOST: Final = 5.0
+
+
+def submit(
+    function: Annotated[str, typer.Argument(help="A file and a function in it.", metavar="FILE.py:FUNCTION")],
+    to: Annotated[str, typer.Option("--to", help="Own name, URL, host:port or node id.", metavar="NODE")],
+    dataset: Annotated[str, typer.Option("--dataset", help="The dataset's name or id there.", metavar="NAME")],
+    asset: Annotated[
+        list[str] | None,
+        typer.Option("--asset", "-a", help="What each parameter gets; repeatable.", metavar="[PARAM=]ASSET"),
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", "-r", help="What it is for; the owner reads it.")] = "",
+    project: Annotated[str | None, typer.Option(help="A project of yours there; made when it is new.")] = None,
+    email: opt.Email = None,
+    bootstrap: opt.Bootstrap = None,
+    home: opt.HomeFolder = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Send a function to be reviewed.
+
+    It runs on the mock at once, and on the private data after its owner's approval.
+    """
+    code = read_function(function)
+    out = Out(as_json=as_json)
+    with out.working(f"Sending {code.function}; it runs on the mock"):
+        request = asyncio.run(_submit(code, to, dataset, asset or [], reason, project, email, bootstrap or [], home))
+    out.document({"request": request})
+    shown = ("id", "name", "status", "inputs", "input_policy", "output_policy")
+    fields = {name: request[name] for name in shown}
+    fields["inputs"] = "\n".join(f"{name} = {title}" for name, title in request["assets"].items())
+    out.pairs({**fields, "on the mock": ran(request["mock_run"])}, "submitted")
+    login = f" --email {email}" if email else ""
+    out.note(f"When it is approved: p2pgrid result {request['id'][:8]} --on {to}{login}")
+
+
+def result(
+    request: opt.RequestId,
+    on: opt.On = None,
+    node: opt.Node = None,
+    email: opt.Email = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the owner's verdict, until --timeout.")] = False,
+    timeout: Annotated[float, opt.timeout("Seconds to wait for the verdict.")] = 300,
+    file: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Write it here: .npy .json .csv .parquet .txt .bin", metavar="FILE"),
+    ] = None,
+    home: opt.HomeFolder = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Get the result of an approved request.
+
+    The function runs on the private data now; asked again, the same result comes again.
+    """
+    from p2pgrid.cli import values
+
+    if file is not None:
+        values.check_writable(file)
+    out = Out(as_json=as_json)
+    with out.working("Waiting for the result"):
+        found, value = asyncio.run(_result(request, (node, on, email, home), timeout if wait else None))
+    if file is not None:
+        values.save(value, file)
+    document = {"request": found["id"], "function": found["name"], "result": values.as_json(value)}
+    out.document({**document, "file": str(file) if file else None})
+    if file is None:
+        out.line(values.as_text(value), lines=True)
+    else:
+        out.line(f"{found['name']}: written to {file}")
+
+
+def read_function(wanted: str) -> ReviewedCode:
+    """The source of one function in a file; nothing of the file is run.  Raises ``InvalidInput`` or ``BadCode``."""
+    from p2pgrid.domain.review import review
+
+    path, separator, name = wanted.rpartition(":")
+    if not separator or not name.isidentifier():
+        raise InvalidInput(f"{wanted[:80]!r} names no function.", fix="Write FILE.py:FUNCTION, such as study.py:mean.")
+    try:
+        source = Path(path).expanduser().read_text(encoding="utf-8")
+        tree = ast.parse(source)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.", fix="Check the file's name.") from error
+    except (SyntaxError, ValueError) as error:
+        raise InvalidInput(f"{path} is no Python: {error}.", fix="Correct the file.") from error
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    if name not in functions:
+        there = ", ".join(functions) or "none"
+        raise NotFound(f"{path} has no function {name!r}.", fix=f"Its functions: {there}.")
+    return review(ast.get_source_segment(source, functions[name]) or "")
+
+
+def bind(code: ReviewedCode, wanted: list[str], assets: dict[str, str]) -> dict[str, str]:
+    """Which parameter gets which asset (its id).  Raises ``InvalidInput`` or ``NotFound`` for what does not fit."""
+    chosen: dict[str, str] = {}
+    for item in wanted or _only(code, assets):
+        parameter, separator, title = item.partition("=")
+        if not separator or parameter not in code.parameters:
+            if len(code.parameters) != 1 or (separator and item not in assets):
+                raise InvalidInput(
+                    f"{item[:80]!r} binds no parameter of {code.function}({', '.join(code.parameters)}).",
+                    fix="Write --asset PARAM=ASSET, once for each parameter.",
+                )
+            parameter, title = code.parameters[0], item
+        if title not in assets:
+            raise NotFound(f"The dataset has no asset {title[:80]!r}.", fix=f"Its assets: {', '.join(assets)}.")
+        if parameter in chosen:
+            raise InvalidInput(f"The parameter {parameter!r} is bound twice.", fix="Bind each parameter once.")
+        chosen[parameter] = assets[title]
+    missing = [name for name in code.required if name not in chosen]
+    if missing:
+        raise InvalidInput(
+            f"{code.function} needs an asset for: {', '.join(missing)}.",
+            fix=f"Add --asset {missing[0]}=ASSET; the assets are: {', '.join(assets)}.",
+        )
+    return chosen
+
+
+def _only(code: ReviewedCode, assets: dict[str, str]) -> list[str]:
+    """Without any --asset: parameters named like assets, or the one parameter and the one asset."""
+    if len(code.parameters) == len(assets) == 1:
+        return list(assets)
+    return [f"{name}={name}" for name in code.parameters if name in assets]
+
+
+async def _submit(
+    code: ReviewedCode,
+    to: str,
+    dataset: str,
+    assets: list[str],
+    reason: str,
+    project: str | None,
+    email: str | None,
+    bootstrap: list[str],
+    home: Path | None,
+) -> dict[str, Any]:
+    async with visit(await find_place(to, home, bootstrap), email) as client:
+        picked = pick_dataset(shapes.read_list(shapes.dataset, await client.door.call("dataset.list")), dataset)
+        held = shapes.read(shapes.dataset, await client.door.call("dataset.get", id=picked["id"]))
+        inputs = bind(code, assets, {asset["name"]: asset["id"] for asset in held["assets"]})
+        sent = await _send(client, code, inputs, reason, project)
+        request = shapes.read(shapes.request, await client.door.call("request.get", id=sent))
+    titles = {asset["id"]: f"{held['name']}/{asset['name']}" for asset in held["assets"]}
+    return {**request, "assets": {name: titles.get(an_id, an_id) for name, an_id in inputs.items()}}
+
+
+async def _send(
+    client: DomainClient, code: ReviewedCode, inputs: dict[str, str], reason: str, project: str | None
+) -> str:
+    """The id of the new request.  A project of that name is made when it is new."""
+    from p2pgrid.client.functions import ExactMatch, GridFunction, SingleExecutionExactOutput
+    from p2pgrid.client.held import AssetPointer
+    from p2pgrid.client.projects import Project
+
+    class FromFile(GridFunction):
+        """A function that was read, and is not to be run here."""
+
+        def __init__(self) -> None:
+            self.name, self.code = code.function, code.source
+            self.input_policy = ExactMatch(**{name: AssetPointer(an_id, name) for name, an_id in inputs.items()})
+            self.output_policy = SingleExecutionExactOutput()
+
+    if project is None:
+        return (await awaited(client.submit(FromFile(), reason))).id
+    try:
+        held = await awaited(client.get_project(project))
+    except NotFound:
+        held = await awaited(Project(project, members=[client]).start())
+    return (await awaited(held.create_code_request(FromFile(), client, reason))).id
+
+
+async def _result(
+    request: str, where: tuple[str | None, str | None, str | None, Path | None], wait: float | None
+) -> tuple[dict[str, Any], Any]:
+    from p2pgrid.client.door import RUN_TIMEOUT
+
+    async with visit_named(*where) as client:
+        found = await get_request(client.door, request)
+        if wait is not None:
+            found = await _verdict(client, found, wait)
+        inputs = {name: {"asset": an_id} for name, an_id in found["inputs"].items()}
+        answer = await client.door.call("code.call", timeout=RUN_TIMEOUT, id=found["code_id"], inputs=inputs)
+        return found, await client.door.read_result(str(answer["execution"]))
+
+
+async def _verdict(client: DomainClient, found: dict[str, Any], wait: float) -> dict[str, Any]:
+    """The request once it is decided.  Raises ``NotInTime``."""
+    deadline, pause = time.monotonic() + wait, POLL_FIRST
+    while found["status"] == "PENDING":
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise NotInTime(f"The request for {found['name']} has no verdict after {wait:g} s.")
+        await asyncio.sleep(min(pause, left))
+        pause = min(pause * 1.5, POLL_MOST)
+        found = shapes.read(shapes.request, await client.door.call("request.get", id=found["id"]))
+    return found

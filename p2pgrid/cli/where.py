@@ -1,0 +1,164 @@
+"""Which node a command means, and how to get in there.
+
+A node is named by: the name of one of your own (the key in its home is the login), an ``http(s)://`` URL,
+``host:port``, or a node id of 40 hexadecimal digits, which is looked up through the grid and pinned.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+from p2pgrid.errors import NotFound, UnknownNode, WrongLogin
+
+if TYPE_CHECKING:
+    from p2pgrid.client.domain import DomainClient
+    from p2pgrid.crypto import Identity
+    from p2pgrid.dht import DhtNode
+    from p2pgrid.home import Home, RunState
+    from p2pgrid.ids import NodeId
+
+PASSWORD_VARIABLE: Final = "P2PGRID_PASSWORD"  # noqa: S105 - its name, not its value
+FIND_TIMEOUT: Final = 5.0
+LINK_TIMEOUT: Final = 10.0
+HEX_ID: Final = re.compile(r"[0-9a-fA-F]{40}")
+HOST_PORT: Final = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[\w.-]+):\d{1,5}")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A node to link to: its HTTP door, the id that it must prove, and the owner's key when it is one's own."""
+
+    label: str
+    url: str
+    expect: NodeId | None = None
+    key: Identity | None = None
+
+
+def own_place(name: str | None, base: Path | None) -> Place:
+    """One of the nodes in the home folder, which must be up.  Raises ``UnknownNode``."""
+    from p2pgrid.home import own_home
+
+    home = own_home(name, base)
+    return _place_at(home, running(home))
+
+
+def running(home: Home) -> RunState:
+    """How to reach an own node.  Raises ``UnknownNode`` when it is not up."""
+    state = home.running()
+    if state is None:
+        raise UnknownNode(f"The node {home.name!r} is not running.", fix=f"Start it with: p2pgrid launch {home.name}")
+    return state
+
+
+def _place_at(home: Home, state: RunState) -> Place:
+    if state.kind != "domain":
+        raise UnknownNode(f"{home.name!r} is a {state.kind}, which has no accounts, datasets or requests.")
+    return Place(home.name, state.url, home.identity().id, home.owner())
+
+
+async def find_place(text: str, base: Path | None, bootstrap: Sequence[str] = ()) -> Place:
+    """The node that a person named.  Raises ``UnknownNode``, ``NotFound`` or ``NoBootstrap``."""
+    from p2pgrid.client.domain import node_url
+    from p2pgrid.config import NAME_MAX
+    from p2pgrid.home import Home
+
+    if HEX_ID.fullmatch(text):
+        return await _by_id(text, base, bootstrap)
+    if "://" in text or HOST_PORT.fullmatch(text):
+        return Place(text, node_url(text, None))
+    if re.fullmatch(r"\w[\w .@-]*", text) and len(text) <= NAME_MAX:
+        home = Home(text, base)
+        if home.exists:
+            return _place_at(home, running(home))
+    raise UnknownNode(
+        f"{text[:80]!r} is none of your own nodes, no URL, no host:port and no node id.",
+        fix="Give the URL or the node id that 'p2pgrid search' prints.",
+    )
+
+
+async def _by_id(text: str, base: Path | None, bootstrap: Sequence[str]) -> Place:
+    from p2pgrid.ids import parse_node_id
+
+    wanted = parse_node_id(text)
+    async with client_node(base, bootstrap) as node:
+        found = await node.find(wanted, FIND_TIMEOUT)
+    url = next((address.url for address in found.record.addresses if address.url), None) if found else None
+    if found is None or url is None:
+        raise NotFound(f"No node with the id {text} was found on the grid.", fix="Check the id; is the node up?")
+    return Place(found.record.name, url, wanted)
+
+
+@asynccontextmanager
+async def client_node(base: Path | None, bootstrap: Sequence[str] = ()) -> AsyncIterator[DhtNode]:
+    """A guest of the DHT that enters nobody's table.  Raises ``NoBootstrap``."""
+    from p2pgrid.client.search import host_towards, known_ways_in
+    from p2pgrid.dht import DhtNode
+    from p2pgrid.errors import NoBootstrap
+
+    ways_in = list(bootstrap) or known_ways_in(base)
+    if not ways_in:
+        raise NoBootstrap("No node of the grid is known.", fix="Give one with --bootstrap HOST:PORT.")
+    node = await DhtNode.start(host_towards(ways_in), 0, bootstrap=ways_in, mode="client")
+    try:
+        if not node.joined:
+            raise NoBootstrap(f"None of these addresses answered: {', '.join(map(str, ways_in))}.")
+        yield node
+    finally:
+        await node.close()
+
+
+@asynccontextmanager
+async def visit(place: Place, email: str | None = None) -> AsyncIterator[DomainClient]:
+    """A client of the node: as its owner, as ``email``, or as a guest.  Raises ``Unreachable``, ``WrongLogin``."""
+    from p2pgrid.client.bridge import Here
+    from p2pgrid.client.domain import open_client
+
+    password = ask_password(f"Password of {email}") if email else None
+    client = await open_client(
+        Here(),
+        place.url,
+        email=email,
+        password=password,
+        key=None if email else place.key,
+        expect=place.expect,
+        timeout=LINK_TIMEOUT,
+    )
+    try:
+        yield client
+    finally:
+        await client.door.close()
+
+
+@asynccontextmanager
+async def visit_named(
+    node: str | None, on: str | None, email: str | None, base: Path | None
+) -> AsyncIterator[DomainClient]:
+    """A client of the node that ``--node`` or ``--on`` names; of the only own one without either."""
+    place = await find_place(on, base) if on else own_place(node, base)
+    async with visit(place, email) as client:
+        yield client
+
+
+def ask_password(prompt: str, *, confirm: bool = False) -> str:
+    """A password from the environment, else from the terminal; never from the command line."""
+    given = os.environ.get(PASSWORD_VARIABLE)
+    if given:
+        return given
+    if not sys.stdin.isatty():
+        raise WrongLogin("A password is needed.", fix=f"Set it in the environment: export {PASSWORD_VARIABLE}=...")
+    import typer
+
+    return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True))
+
+
+async def awaited(value: T) -> T:
+    """The value of a call over ``Here``: what is typed as a value there is a coroutine to be awaited."""
+    return await cast(Awaitable[T], value)
