@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from p2pgrid.errors import BadAddress, PortTaken
+
+log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS: Final = 1024
 """TCP connections that one HTTP server holds; further ones are closed at once."""
 KEEPALIVE: Final = 15.0
 """Seconds that a connection may be open without the whole head of a request."""
 BACKLOG: Final = 256
-CLOSE_GRACE: Final = 3.0
-"""Seconds that requests have to finish when the server closes."""
+CLOSE_GRACE: Final = 2.0
+"""Seconds that requests have to finish when the server closes, and again to stop once they are cancelled."""
 
 CLOSE_FIRST: Final[web.AppKey[Callable[[], Awaitable[None]]]] = web.AppKey("close_first")
 """What to await before connections stop being read: the good-byes of links."""
@@ -36,12 +40,15 @@ class AppServer:
             lingering_time=1.0,
             shutdown_timeout=CLOSE_GRACE,
             auto_decompress=False,
+            logger=_QuietLog(self, log),
         )
         self._listener: asyncio.Server | None = None
         self.host = ""
         self.port = 0
         self.refused = 0
         """Connections closed because ``max_connections`` were open."""
+        self.broken = 0
+        """Requests that were none of HTTP, or whose sender left."""
 
     async def start(self, host: str, port: int) -> None:
         """Listen; ``port`` 0 takes a free one, told by ``.port``.  Raises ``PortTaken`` or ``BadAddress``."""
@@ -69,6 +76,21 @@ class AppServer:
             self.refused += 1
             return _Refusal()
         return server()
+
+
+class _QuietLog(logging.LoggerAdapter[logging.Logger]):
+    """aiohttp writes a traceback for each request that is no HTTP or breaks off: strangers would write our log."""
+
+    def __init__(self, server: AppServer, logger: logging.Logger) -> None:
+        super().__init__(logger)
+        self._server = server
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **kwargs: Any) -> None:
+        """Count what is a stranger's fault, log what is ours."""
+        if isinstance(exc_info, (HttpProcessingError, ConnectionError)):
+            self._server.broken += 1
+        else:
+            super().exception(msg, *args, exc_info=exc_info, **kwargs)
 
 
 class _Refusal(asyncio.Protocol):
