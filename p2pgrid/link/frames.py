@@ -24,8 +24,9 @@ from p2pgrid.errors import BadSeal, LimitReached, Malformed, Oversized
 
 MAX_FRAME: Final = 4 << 20
 """Bytes of one frame from a peer that the application trusts."""
-STRANGER_FRAME: Final = 64 << 10
-"""Bytes of one frame from a peer that has not logged in."""
+STRANGER_FRAME: Final = 16 << 10
+"""Bytes of one frame from a peer that has not logged in: a login and questions, no data.  What is unpacked from
+msgpack may take 70 times its bytes (empty lists), so this is what bounds a stranger's hold on memory."""
 RECORD: Final = 64 << 10
 """Bytes of a frame that one sealed record carries: what a link holds in memory for an unfinished message."""
 MAX_MESSAGE: Final = RECORD + 1 + SEAL_OVERHEAD

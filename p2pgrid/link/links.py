@@ -12,7 +12,7 @@ from p2pgrid.errors import Unreachable
 from p2pgrid.ids import NodeId
 from p2pgrid.link import handshake
 from p2pgrid.link.channel import TRUSTED
-from p2pgrid.link.session import CLOSE_TIMEOUT, Dispatch, Session, no_calls
+from p2pgrid.link.session import CLOSE_TIMEOUT, Dispatch, Session
 from p2pgrid.link.transport import MessageStream
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ async def open_link(
     *,
     expect: NodeId | None = None,
     timeout: float = HANDSHAKE_TIMEOUT,
-    dispatch: Dispatch = no_calls,
+    dispatch: Dispatch | None = None,
     random: Random = secrets.token_bytes,
 ) -> Link:
     """Prove ourselves and the peer over ``stream``; the link then owns it.
@@ -117,6 +117,7 @@ async def accept_link(
     remote: str = "",
     timeout: float = HANDSHAKE_TIMEOUT,
     idle: float | None = STRANGER_IDLE,
+    gate: asyncio.Semaphore | None = None,
     random: Random = secrets.token_bytes,
 ) -> Session:
     """The serving end: prove both sides, then ``run`` what is returned.
@@ -131,4 +132,4 @@ async def accept_link(
             secured = awaiting.receive(await stream.receive())
     except TimeoutError:
         raise Unreachable(f"The handshake of a link took longer than {timeout:g} s.") from None
-    return Session(stream, secured, dispatch=dispatch, remote=remote, idle=idle)
+    return Session(stream, secured, dispatch=dispatch, remote=remote, idle=idle, gate=gate)

@@ -89,25 +89,26 @@ Dispatch = Callable[[LinkPeer, str, dict[str, Any]], Awaitable[Any]]
 """``await dispatch(peer, verb, args) -> value``: what a node does with a call."""
 
 
-async def no_calls(peer: LinkPeer, verb: str, args: dict[str, Any]) -> Any:
-    """The ``Dispatch`` of an end that only calls."""
-    raise NotFound("This end of the link serves no calls.")
-
-
 class Session:
-    """One running link: reads, writes, serves and keeps deadlines until either end closes."""
+    """One running link: reads, writes, serves and keeps deadlines until either end closes.
+
+    Without ``dispatch`` it serves no calls.  While the peer is a stranger its link is closed after ``idle`` seconds
+    without calls, and its calls pass ``gate``, which all strangers of a node share.
+    """
 
     def __init__(
         self,
         stream: MessageStream,
         secured: Secured,
         *,
-        dispatch: Dispatch = no_calls,
+        dispatch: Dispatch | None = None,
         allowance: Allowance = STRANGER,
         remote: str = "",
         idle: float | None = None,
+        gate: asyncio.Semaphore | None = None,
     ) -> None:
-        self._stream, self._dispatch, self._idle = stream, dispatch, idle
+        self._stream, self._dispatch = stream, dispatch
+        self._idle, self._gate = idle, gate
         self._channel = Channel(secured, allowance)
         self.peer = LinkPeer(secured.peer, remote, self._channel)
         self._loop = asyncio.get_running_loop()
@@ -281,7 +282,16 @@ class Session:
         self._outgoing.set()
 
     async def _serve(self, call: Call) -> None:
+        if self._gate is None or self.peer.trusted:
+            await self._answer(call)
+        else:
+            async with self._gate:
+                await self._answer(call)
+
+    async def _answer(self, call: Call) -> None:
         try:
+            if self._dispatch is None:
+                raise NotFound("This end of the link serves no calls.")
             value = wire.pack_value(await self._dispatch(self.peer, call.verb, _named(call.args)))
             self._channel.answer(call.id, value)
         except P2PError as error:

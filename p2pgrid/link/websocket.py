@@ -155,6 +155,8 @@ class LinkLimits:
     handshakes_per_ip: int = 32
     handshake_timeout: float = HANDSHAKE_TIMEOUT
     stranger_idle: float = STRANGER_IDLE
+    strangers_served: int = 32
+    """Calls of all strangers together that are served at once; further ones wait."""
 
 
 class LinkServer:
@@ -175,6 +177,7 @@ class LinkServer:
         self._links: dict[Session, asyncio.Task[None] | None] = {}
         self._links_by_ip: Counter[str] = Counter()
         self._handshakes: dict[asyncio.Task[None] | None, str] = {}
+        self._gate = asyncio.Semaphore(self.limits.strangers_served)
         self._closing = False
 
     @property
@@ -224,6 +227,7 @@ class LinkServer:
                 remote=remote,
                 timeout=self.limits.handshake_timeout,
                 idle=self.limits.stranger_idle,
+                gate=self._gate,
                 random=self._random,
             )
         except P2PError as error:

@@ -299,9 +299,9 @@ def test_a_link_whose_numbers_run_out_says_goodbye() -> None:
 
 def test_stranger_sends_a_frame_over_its_limit(evil: Callable[..., bytes]) -> None:
     _, server = pair(STRANGER)
-    assert server.receive(evil(bytes(RECORD), MORE), 0.0) == []
+    assert server.receive(evil(encode(Call(1, 1000, "a", bytes(STRANGER.frame - 100)))), 0.0) == []
     with pytest.raises(Oversized):
-        server.receive(evil(b"x"), 0.0)
+        server.receive(evil(bytes(STRANGER.frame + 1)), 0.0)
 
 
 def test_trusted_peer_never_ends_a_frame(evil: Callable[..., bytes]) -> None:

@@ -217,6 +217,34 @@ async def test_frames_up_to_the_limit_pass_and_no_further() -> None:
         assert await link.call("echo") == {}
 
 
+async def test_all_strangers_together_are_served_few_calls_at_once() -> None:
+    """Many links of strangers do not add up: their calls share one gate, and trusted peers pass beside it."""
+    served, gate = Served(), asyncio.Semaphore(1)
+    async with linked(served, gate=gate) as (one, _), linked(served, gate=gate) as (two, _):
+        calls = [asyncio.create_task(link.call("wait")) for link in (one, two)]
+        await within(served.started.wait())
+        with pytest.raises(Unreachable):
+            await two.call("echo", timeout=0.1)
+        assert served.running == 1
+        served.release.set()
+        await within(asyncio.gather(*calls))
+        await two.call("trust")
+        async with gate:
+            assert await two.call("echo") == {}
+
+
+async def test_an_end_that_only_calls_refuses_to_be_called() -> None:
+    ours, theirs = memory_pair()
+    accepting = asyncio.create_task(accept_link(theirs, SERVER, Served().dispatch))
+    link = await open_link(ours, CLIENT)
+    session = await accepting
+    running = asyncio.create_task(session.run())
+    with pytest.raises(NotFound):
+        await session.call("echo", {}, timeout=PATIENCE)
+    await link.close()
+    await within(running)
+
+
 # ---------------------------------------------------------------- deadlines and ends
 
 
