@@ -198,6 +198,8 @@ def limit_basics(cpu_seconds: int, open_files: int, tasks: int) -> None:
 def limit_memory(beyond: int) -> None:
     """At most ``beyond`` bytes more than now.  May be called again, to tighten."""
     space, data = memory_now()
+    if not space:
+        return  # macOS neither tells nor limits it
     _lower(resource.RLIMIT_AS, space + beyond + LIBRARY_ROOM)
     _lower(resource.RLIMIT_DATA, data + beyond)
 

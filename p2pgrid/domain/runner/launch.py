@@ -10,10 +10,10 @@ import signal
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from p2pgrid.domain.runner.order import MAX_ORDER, REPORT_ROOM, pack_order, read_report
 from p2pgrid.domain.runner.spec import RunReport, RunSpec
@@ -86,7 +86,7 @@ class Launch:
                 os.chmod(folder, 0o755)  # noqa: S103 - an empty folder that another user may have to enter
                 return self._shown(await self._started(folder, inputs), folder)
         finally:
-            await asyncio.shield(asyncio.to_thread(_remove, folder))
+            await _settled(asyncio.to_thread(_remove, folder))
 
     async def _started(self, folder: str, inputs: dict[str, int]) -> RunReport:
         size = sum(os.fstat(fd).st_size for fd in inputs.values())
@@ -112,7 +112,7 @@ class Launch:
                 report_end.close()
                 return await self._served(order, output, report)
             finally:
-                await asyncio.shield(self._end())
+                await _settled(self._end())
 
     async def _served(self, order: bytes, output: _File, report: _File) -> RunReport:
         limits = self._spec.limits
@@ -259,16 +259,27 @@ async def _bounded(reader: asyncio.StreamReader, limit: int) -> bytes:
     return bytes(body)
 
 
+async def _settled(ending: Coroutine[Any, Any, None]) -> None:
+    """Await ``ending`` to its end, however often the caller is cancelled meanwhile; then pass the cancelling on."""
+    task, cancelled = asyncio.ensure_future(ending), False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    task.result()
+
+
 def _remove(folder: str) -> None:
     """The folder and whatever was left in it, also in folders made unreadable."""
-
-    def again(function: object, path: str, error: object) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(path), 0o700)
-            os.chmod(path, 0o700)
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                os.unlink(path)
-
-    shutil.rmtree(folder, onerror=again)
+    shutil.rmtree(folder, ignore_errors=True)
+    if not os.path.isdir(folder):
+        return
+    os.chmod(folder, 0o700)
+    for top, names, _ in os.walk(folder):
+        for name in names:
+            if not os.path.islink(os.path.join(top, name)):
+                os.chmod(os.path.join(top, name), 0o700)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -24,8 +24,11 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def without_folders(text: str, folders: Iterable[str]) -> str:
-    """``text`` with each of ``folders`` written as ``...``: a courtesy to the owner, no barrier to hostile code."""
+    """``text`` with each of ``folders`` written as ``...``: a courtesy to the owner, no barrier to hostile code.
+
+    A folder at the top, such as ``/usr``, is the same on every machine and stays.
+    """
     for folder in sorted({item.rstrip("/") for item in folders}, key=len, reverse=True):
-        if len(folder) > 1:
+        if folder.count("/") > 1:
             text = text.replace(folder, "...")
     return text

@@ -22,6 +22,8 @@ from p2pgrid.errors import BadValue, P2PError
 SOURCE: Final = "<submitted code>"
 OUR_DECORATORS: Final = frozenset({"grid_function", "syft_function", "syft_function_single_use"})
 MAX_ERROR: Final = 4000
+OUR_TASKS: Final = 4
+"""Warden and checker, with a thread each: the kernel counts them with the run's where they share a user."""
 PARSING_ROOM: Final = 4
 """Reading an input may take this many times its size for a moment; the limit is tightened afterwards."""
 
@@ -36,6 +38,7 @@ class Failed(Exception):
 
 def work(order: Order, ready: int, answer: int, held: set[str], user: int | None) -> NoReturn:
     """Everything after the fork.  ``ready`` and ``answer`` are the write ends of pipes to the warden."""
+    me = os.getpid()
     try:
         _confine(order, held, user, keep=(ready, answer))
         missing = sorted(set(order.require) - held)
@@ -43,7 +46,9 @@ def work(order: Order, ready: int, answer: int, held: set[str], user: int | None
         os.close(ready)
         if missing:
             os._exit(0)
-        _answer(answer, _run(order))
+        content = _run(order)
+        if os.getpid() == me:  # a process that the code forked, and that came back here, has nothing to say
+            _answer(answer, content)
     finally:
         os._exit(1)
 
@@ -56,7 +61,7 @@ def _confine(order: Order, held: set[str], user: int | None, keep: tuple[int, ..
         held |= confine.own_files(order.hide, order.needed)
     limits = order.limits
     own_count = user is not None or "user-namespace" in held
-    others = 2 if own_count else confine.tasks_of_user(os.getuid())
+    others = OUR_TASKS if own_count else confine.tasks_of_user(os.getuid())
     confine.limit_basics(limits.cpu_seconds, limits.open_files, limits.threads + others)
     if confine.become(user):
         held.add("other-user")

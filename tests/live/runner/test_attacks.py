@@ -299,6 +299,11 @@ async def test_fork_family_uses_more_processor_time_than_one_may(run: Run) -> No
     assert report.wall_seconds < 5
 
 
+async def test_forked_copies_return_too(value: Value) -> None:
+    code = "import os, time\ndef f():\n    me = os.getpid()\n    os.fork()\n    os.fork()\n"
+    assert await value(code + "    if os.getpid() == me: time.sleep(0.3)\n    return os.getpid() == me") is True
+
+
 async def test_threads_that_never_end(value: Value) -> None:
     seen = await value(
         """

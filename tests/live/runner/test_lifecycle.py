@@ -81,6 +81,16 @@ async def test_cancelling_at_once(runner: Runner) -> None:
     assert until(lambda: family() == [])
 
 
+async def test_cancelling_again_and_again(runner: Runner) -> None:
+    task = asyncio.create_task(runner.run(FORKS))
+    await until_running(10)
+    while not task.done():
+        task.cancel()
+        await asyncio.sleep(0)
+    assert task.cancelled()
+    assert family() == []
+
+
 async def test_closing_ends_what_runs_and_turns_away_what_waits() -> None:
     runner = Runner(at_once=1, waiting=1)
     running = asyncio.create_task(runner.run(SLEEP))
