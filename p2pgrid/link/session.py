@@ -167,7 +167,6 @@ class Session:
         """See ``Link.call``."""
         if not is_verb(verb):
             raise InvalidInput(f"{verb[:80]!r} is no name of a verb.")
-        packed = wire.pack_value(args)
         deadline = self._clock() + timeout
         try:
             async with asyncio.timeout_at(deadline):
@@ -175,16 +174,17 @@ class Session:
         except TimeoutError:
             raise Unreachable(f"{verb} waited {timeout:g} s for a free place on the link.") from None
         try:
-            value = await self._ask(verb, packed, deadline)
+            value = await self._ask(verb, args, deadline)
         except CallTimeout:
             raise Unreachable(f"{verb} was not answered within {timeout:g} s.") from None
         finally:
             self._slots.release()
         return wire.unpack_value(value, limit=MAX_FRAME)
 
-    async def _ask(self, verb: str, packed: bytes, deadline: float) -> bytes:
+    async def _ask(self, verb: str, args: dict[str, Any], deadline: float) -> bytes:
         if self.closed:
             raise self._closed_error()
+        packed = wire.pack_value(args)  # only now: calls that wait for a place hold no copy
         now = self._clock()
         number = self._channel.call(verb, packed, timeout=deadline - now, now=now)
         future: asyncio.Future[bytes] = self._loop.create_future()
