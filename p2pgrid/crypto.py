@@ -83,6 +83,8 @@ class Ephemeral:
 
 def agree(secret: bytes, their_x25519: bytes) -> bytes:
     """X25519 (RFC 7748).  Raises ``Malformed`` for keys of low order or a wrong length."""
+    if len(their_x25519) != KEY_BYTES:  # the binding does not look, and libsodium would read beyond a short one
+        raise Malformed("A key agreement got a key of a wrong length.")
     try:
         return bytes(sodium.crypto_scalarmult(secret, their_x25519))
     except (nacl.exceptions.CryptoError, TypeError, ValueError) as error:
@@ -153,7 +155,7 @@ def check_password(hashed: str, password: str) -> bool:
 
     try:
         return bool(pwhash.verify(hashed.encode("ascii"), password.encode()))
-    except nacl.exceptions.CryptoError:
+    except (nacl.exceptions.CryptoError, UnicodeEncodeError):
         return False
 
 

@@ -255,7 +255,7 @@ def _revive(plain: Any, depth: int) -> Any:
 def _array(data: bytes) -> np.ndarray[Any, Any]:
     import numpy as np
 
-    unpacker = msgpack.Unpacker(raw=False, max_array_len=32, max_map_len=0)
+    unpacker = msgpack.Unpacker(raw=False, max_buffer_size=_ARRAY_HEAD, max_array_len=32, max_map_len=0)
     unpacker.feed(data[:_ARRAY_HEAD])
     dtype_text, shape = unpacker.unpack()
     if not (isinstance(dtype_text, str) and _DTYPE.fullmatch(dtype_text) and isinstance(shape, list)):
