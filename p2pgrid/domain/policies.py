@@ -45,7 +45,8 @@ class ExactMatch:
             raise PolicyRefused(f"The call {' and '.join(parts)}.")
         for name, asset in self.inputs.items():
             value = given[name]
-            fits = value.asset == asset if value.asset is not None else value.digest == digests.get(asset, "")
+            same_content = asset in digests and value.digest == digests[asset]
+            fits = value.asset == asset if value.asset is not None else same_content
             if not fits:
                 raise PolicyRefused(f"The input {name} is not the asset that the request names for it.")
 
