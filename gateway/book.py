@@ -75,6 +75,7 @@ class Member:
     due: float = 0.0
     probing: bool = False
     strikes: int = 0
+    struck: float = -math.inf
     benched_until: float = 0.0
     on_trial: bool = False
 
@@ -101,8 +102,14 @@ class Member:
         first = min(RETRY_FIRST, interval)
         self.due = now + min(first * 2.0 ** min(self.misses - 1, 30), RETRY_MOST * interval)
 
-    def let_wait(self, *, now: float) -> None:
-        """It was asked a question and did not answer within the deadline."""
+    def let_wait(self, *, began: float, now: float) -> None:
+        """It was asked a question at ``began`` and did not answer within the deadline.
+
+        Questions that were under way at the same time count once: a burst of searches must not bench a busy node.
+        """
+        if began < self.struck:
+            return
+        self.struck = now
         self.strikes += 1
         over = self.strikes - STRIKES_TO_BENCH
         if over >= 0:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from gateway.asking import Asker
 from gateway.book import Book, Member
-from gateway.settings import ASKS_AT_ONCE, MAX_TAGS, SEARCHES_AT_ONCE
+from gateway.settings import ASKS_AT_ONCE, MAX_TAGS, OWN_LAG, SEARCHES_AT_ONCE
 from p2pgrid.errors import GatewayFull, P2PError, RemoteError
 
 _LOG = logging.getLogger("gateway")
@@ -116,9 +116,10 @@ class Searcher:
             member.did_answer()
         except TimeoutError:
             self.left_out["no-turn-in-time" if began is None else "no-answer-in-time"] += 1
-            # Whoever got its turn late is not to blame.
-            if began is not None and end - began >= self._deadline / 2:
-                member.let_wait(now=loop.time())
+            # Whoever got its turn late, or was heard late, is not to blame.
+            now = loop.time()
+            if began is not None and end - began >= self._deadline / 2 and now - end < OWN_LAG:
+                member.let_wait(began=began, now=now)
         except P2PError as error:
             member.did_answer()
             if isinstance(error, RemoteError):

@@ -122,19 +122,31 @@ def test_an_offline_node_is_tried_soon_and_then_ever_more_rarely() -> None:
 def test_a_node_that_lets_searches_wait_is_benched_ever_longer_until_it_answers() -> None:
     book, one = Book(), member(ips=(ipaddress.ip_address("203.0.113.5"),), **UP)
     book.add(one)
-    one.let_wait(now=0.0)
+    one.let_wait(began=-2.0, now=0.0)
     assert book.askable(0.0) == [one]
-    one.let_wait(now=0.0)
-    assert book.askable(9.9) == []
-    assert book.askable(10.0) == [one]
-    one.let_wait(now=10.0)
-    assert one.benched_until == 30.0
-    for _ in range(50):
-        one.let_wait(now=0.0)
-    assert one.benched_until == BENCH_MOST
+    assert not one.suspect
+    one.let_wait(began=0.0, now=2.0)
+    assert one.suspect
+    assert book.askable(11.9) == []
+    assert book.askable(12.0) == [one]
+    one.let_wait(began=12.0, now=14.0)
+    assert one.benched_until == 34.0
+    for spell in range(50):
+        one.let_wait(began=1000.0 * spell + 998, now=1000.0 * spell + 1000)
+    assert one.benched_until == 50_000.0 + BENCH_MOST
     one.did_answer()
-    one.let_wait(now=1000.0)
-    assert book.askable(1000.0) == [one]
+    one.let_wait(began=60_000.0, now=60_002.0)
+    assert book.askable(60_002.0) == [one]
+
+
+def test_attack_burst_of_searches_to_bench_a_busy_node() -> None:
+    one = member(**UP)
+    for _ in range(1000):
+        one.let_wait(began=1.0, now=3.0)
+    assert one.strikes == 1
+    for _ in range(1000):
+        one.let_wait(began=3.5, now=5.5)
+    assert one.benched_until == 15.5
 
 
 def test_who_is_forgotten() -> None:
