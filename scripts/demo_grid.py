@@ -6,12 +6,16 @@ Every line that starts with ``$`` is a real command in a process of its own, ove
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
+import select
 import shlex
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,17 +25,18 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-HERE = Path(__file__).resolve().parent
-FUNCTION = HERE / "demo_function.py"
+ROOT = Path(__file__).resolve().parent.parent
+FUNCTION = "scripts/demo_function.py"
 PASSWORD = "researcher-on-loopback"  # noqa: S105 - of an account that lives for one demo
 COMMAND_TIMEOUT = 120.0
+WIDTH = 116
 
 
 class Demo:
     """Runs commands as the owner of nodes or as the researcher, and shows them."""
 
     def __init__(self, folder: Path, record: bool) -> None:
-        self.console = Console(record=record, width=118, highlight=False, force_terminal=record or None)
+        self.console = Console(record=record, width=WIDTH, highlight=False, force_terminal=record or None)
         self.owner_home = folder / "grid"
         self.researcher_home = folder / "researcher"
         self.times: list[tuple[str, float]] = []
@@ -48,27 +53,57 @@ class Demo:
     def run(self, *words: str, researcher: bool = False, quiet: bool = False) -> str:
         """One ``p2pgrid`` command; its output is shown, and is what this returns.  A failure ends the demo."""
         home = self.researcher_home if researcher else self.owner_home
-        environment = {**os.environ, "P2PGRID_HOME": str(home), "P2PGRID_PASSWORD": PASSWORD, "COLUMNS": "116"}
+        ours = {"P2PGRID_HOME": str(home), "P2PGRID_PASSWORD": PASSWORD, "TERM": "xterm-256color"}
+        environment = {**os.environ, **ours}
         who = "[magenta]researcher[/] $" if researcher else "[green]owner[/] $"
         if not quiet:
             self.console.print(who, Text(shlex.join(["p2pgrid", *words]), style="bold"))
-        done = subprocess.run(
-            [sys.executable, "-m", "p2pgrid", *words],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT,
-            check=False,
-        )
-        if not quiet or done.returncode:
-            self.console.print(Text.from_ansi((done.stdout + done.stderr).rstrip()))
-        if done.returncode:
-            raise SystemExit(f"'p2pgrid {shlex.join(words)}' ended with {done.returncode}")
-        return done.stdout
+        command = [sys.executable, "-m", "p2pgrid", *words]
+        code, out = piped(command, environment) if quiet else on_terminal(command, environment)
+        if not quiet or code:
+            self.console.print(Text.from_ansi(out.rstrip()))
+        if code:
+            raise SystemExit(f"'p2pgrid {shlex.join(words)}' ended with {code}")
+        return out
 
     def ask(self, *words: str, researcher: bool = False) -> Any:
         """One command's ``--json`` document, not shown."""
         return json.loads(self.run(*words, "--json", researcher=researcher, quiet=True))
+
+
+def piped(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Exit code and standard output of a command, for a program to read."""
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, timeout=COMMAND_TIMEOUT, check=False
+    )
+    return done.returncode, done.stdout
+
+
+def on_terminal(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Exit code and output of a command as a person's terminal gets it; standard error too, but no spinners."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, WIDTH, 0, 0))
+    pipe_out, pipe_in = os.pipe()
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=theirs, stderr=pipe_in
+    )
+    os.close(theirs)
+    os.close(pipe_in)
+    parts, open_ends = [], {ours, pipe_out}
+    while open_ends:
+        ready, _, _ = select.select(list(open_ends), [], [], COMMAND_TIMEOUT)
+        if not ready:
+            process.kill()
+        for end in ready:
+            try:
+                data = os.read(end, 65_536)
+            except OSError:  # a pseudo-terminal whose other end is closed
+                data = b""
+            parts.append(data)
+            if not data:
+                open_ends.discard(end)
+                os.close(end)
+    return process.wait(), b"".join(parts).decode().replace("\r\n", "\n")
 
 
 def story(demo: Demo) -> None:
@@ -93,7 +128,7 @@ def story(demo: Demo) -> None:
         url = demo.ask("search", "#digits", "--bootstrap", bootstrap, researcher=True)["results"][0]["url"]
 
     with demo.step("She gets an account, and looks at the mock"):
-        demo.run("accounts", "add", "--node", "alice", "--name", "Jane Doe", "--email", "jane@caltech.edu")
+        demo.run("accounts", "add", "jane@caltech.edu", "--name", "Jane Doe", "--node", "alice")
         on = ("--on", url, "--email", "jane@caltech.edu")
         demo.run("datasets", "show", "digits", *on, researcher=True)
 
@@ -110,7 +145,7 @@ def story(demo: Demo) -> None:
 
     with demo.step("The private result, and nothing else, comes back"):
         demo.run("result", request[:8], *on, researcher=True)
-        result = demo.ask("result", request[:8], *on, researcher=True)["result"]
+        result = demo.ask("result", request[:8], *on, researcher=True)["result"]["value"]
         check(demo.console, result)
 
 
