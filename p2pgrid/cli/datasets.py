@@ -132,7 +132,7 @@ def preview(value: Any) -> str:
     if hasattr(value, "head"):
         text = str(value.head(PREVIEW_ROWS).to_string())
     elif getattr(value, "shape", ()):
-        text = repr(value[:PREVIEW_ROWS])
+        text = repr(value[: PREVIEW_ROWS if len(value.shape) < 3 else 1])
     else:
         text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= PREVIEW_CHARACTERS else text[:PREVIEW_CHARACTERS] + "..."

@@ -14,7 +14,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from p2pgrid.errors import InternalError, P2PError, WrongUse
+from p2pgrid.errors import InternalError, NotLoggedIn, P2PError, WrongUse
 
 DEBUG_VARIABLE: Final = "P2PGRID_DEBUG"
 INTERRUPTED: Final = 130
@@ -79,6 +79,8 @@ def ended(work: Callable[[], object], *, as_json: bool) -> int:
 def as_p2p_error(error: BaseException) -> P2PError:
     """What to tell a person about any exception."""
     known = next((found for found in _inside(error) if isinstance(found, P2PError)), None)
+    if isinstance(known, NotLoggedIn):
+        return NotLoggedIn(known.cause, fix="Log in with --email EMAIL; the password is asked for.")
     if known is not None:
         return known
     if hasattr(error, "format_message"):  # a usage error, from whichever click this typer carries
@@ -89,7 +91,7 @@ def as_p2p_error(error: BaseException) -> P2PError:
     )
 
 
-def tell(error: P2PError, *, as_json: bool) -> None:
+def tell(error: P2PError, *, as_json: bool, word: str = "error") -> None:
     """One message on standard error, or one JSON document on standard output."""
     from p2pgrid.client.show import clean
 
@@ -97,7 +99,7 @@ def tell(error: P2PError, *, as_json: bool) -> None:
         if as_json:
             print(json.dumps({"error": error.to_wire()}, indent=2), flush=True)
         else:
-            print(f"error[{error.code}]: {clean(error.cause)}", file=sys.stderr)
+            print(f"{word}[{error.code}]: {clean(error.cause)}", file=sys.stderr)
             print(f"fix: {clean(error.fix)}", file=sys.stderr, flush=True)
     except BrokenPipeError:
         quiet_stdout()

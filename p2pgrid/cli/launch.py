@@ -13,7 +13,7 @@ import typer
 
 from p2pgrid.cli import options as opt
 from p2pgrid.cli.output import Out
-from p2pgrid.errors import BadConfig, InternalError, P2PError
+from p2pgrid.errors import BadConfig, InternalError, NoBootstrap, P2PError
 
 if TYPE_CHECKING:
     from p2pgrid.config import NodeSettings
@@ -207,7 +207,8 @@ def _run_domain(plan: Plan, password: str | None, ready: Any) -> None:
     logs.set_up(as_json=settings.log_json, level=settings.log_level)
 
     def tell(node: Node) -> None:
-        ready(_about(plan, node.id, node.url, node.port, node.dht_address))
+        about = _about(plan, node.id, node.url, node.port, node.dht_address)
+        ready({**about, "joined": node.dht.joined} if settings.bootstrap else about)
 
     asyncio.run(serve(settings, plan.home, ready=tell))
 
@@ -239,23 +240,15 @@ def _gateway_settings(plan: Plan) -> Any:
 
 
 def _keep_settings(plan: Plan) -> None:
-    """Keep what was asked for, for the next launch of the name; never the password."""
+    """Keep what was asked for, for the next launch of the name; nothing of the environment, never the password."""
     from p2pgrid.home import write_atomically
 
     if plan.home.config.exists() and not plan.given:
         return
-    if plan.kind is Kind.gateway:
-        settings = _gateway_settings(plan)
-        kept = {
-            "kind": "gateway",
-            "host": settings.host,
-            "port": settings.port,
-            "allow_private": settings.allow_private,
-        }
-        text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in kept.items())
-    else:
-        text = 'kind = "domain"\n' + plan.settings().to_toml()
-    write_atomically(plan.home.config, text.encode())
+    kept = {**_saved(plan.home.config), "kind": plan.kind.value, **plan.given}
+    # What JSON writes for texts, numbers, truth values and lists of texts is TOML as well.
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in kept.items() if not isinstance(value, dict)]
+    write_atomically(plan.home.config, "".join(lines).encode())
 
 
 def _leave_nothing(home: Home) -> None:
@@ -282,6 +275,8 @@ def _about(plan: Plan, an_id: str, url: str, port: int, dht: str) -> dict[str, A
 def _show(out: Out, about: dict[str, Any]) -> None:
     out.document(about)
     out.pairs({key: about.get(key) for key in SHOWN}, "p2pgrid")
+    if about.get("joined") is False:
+        out.warn(NoBootstrap("No bootstrap address answered yet; the node is up and keeps trying."))
 
 
 class _Reporter:

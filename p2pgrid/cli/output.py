@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PIPE_WIDTH: Final = 4096
-"""Columns where no terminal limits them: a table in a file or a pipe is never folded."""
+"""Columns where no terminal limits them: in a file or a pipe, an id or a URL is never folded."""
+PROSE_WIDTH: Final = 72
 
 
 class Out:
@@ -50,6 +51,11 @@ class Out:
             tell(error, as_json=False)
         raise typer.Exit(error.exit_code)
 
+    def warn(self, error: P2PError) -> None:
+        """What a person should know though the command goes on."""
+        if self.speaks:
+            tell(error, as_json=False, word="warning")
+
     def line(self, text: str = "", *, lines: bool = False) -> None:
         """One line of the result."""
         if self.speaks:
@@ -69,11 +75,14 @@ class Out:
         from rich.text import Text
 
         table = Table(title=Text(clean(title)) if title else None, title_justify="left", box=box.ROUNDED)
-        for column in columns:
-            table.add_column(Text(clean(column)), overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(clean(cell, lines=True)) for cell in row))
-        console(sys.stdout).print(table)
+        terminal = console(sys.stdout)
+        cells = [[clean(cell, lines=True) for cell in row] for row in rows]
+        for number, column in enumerate(columns):
+            prose = any(" " in row[number] for row in cells) and not terminal.is_terminal
+            table.add_column(Text(clean(column)), overflow="fold", max_width=PROSE_WIDTH if prose else None)
+        for row in cells:
+            table.add_row(*map(Text, row))
+        terminal.print(table)
 
     def pairs(self, fields: Mapping[str, Any], title: str = "") -> None:
         """A thing with its fields, one below the other; empty ones are left out."""

@@ -84,7 +84,7 @@ def audit(
 
 
 def _words(item: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={shapes.text(value)[:60]}" for key, value in item["details"].items())
+    return ", ".join(f"{key}={shapes.text(value)[:80]}" for key, value in item["details"].items())
 
 
 async def _call(node: str | None, home: Path | None, verb: str, **args: Any) -> Any:

@@ -116,9 +116,12 @@ async def _stream(question: Question) -> AsyncIterator[dict[str, Any]]:
 
     if question.gateway:
         began = time.perf_counter()
-        pairs = await through_gateway(question.gateway, question.tags, timeout=question.timeout)
+        # A gateway looks for datasets with all the tags it is given, so "any" is one question for each tag.
+        asked = [[tag] for tag in question.tags] if question.match == "any" else [question.tags]
+        answers = [through_gateway(question.gateway, tags, timeout=question.timeout) for tags in asked]
+        pairs = dict.fromkeys((node, url) for found in await asyncio.gather(*answers) for node, url in found)
         after = round((time.perf_counter() - began) * 1000, 3)
-        for node, url in pairs[: question.limit]:
+        for node, url in list(pairs)[: question.limit]:
             yield {"node": node, "url": url, "after_ms": after}
         return
     found = stream(

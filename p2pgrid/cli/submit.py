@@ -58,7 +58,7 @@ def submit(
         request = asyncio.run(_submit(code, to, dataset, asset or [], reason, project, email, bootstrap or [], home))
     out.document({"request": request})
     shown = ("id", "name", "status", "inputs", "input_policy", "output_policy")
-    fields = {name: request[name] for name in shown}
+    fields = {name.replace("_", " "): request[name] for name in shown}
     fields["inputs"] = "\n".join(f"{name} = {title}" for name, title in request["assets"].items())
     out.pairs({**fields, "on the mock": ran(request["mock_run"])}, "submitted")
     login = f" --email {email}" if email else ""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
-from p2pgrid.errors import NotFound, UnknownNode, WrongLogin
+from p2pgrid.errors import NotFound, UnknownNode, WrongUse
 
 if TYPE_CHECKING:
     from p2pgrid.client.domain import DomainClient
@@ -44,8 +44,10 @@ class Place:
 
 def own_place(name: str | None, base: Path | None) -> Place:
     """One of the nodes in the home folder, which must be up.  Raises ``UnknownNode``."""
-    from p2pgrid.home import own_home
+    from p2pgrid.home import Home, own_home
 
+    if name is not None and (state := Home(name, base).running()) is not None:
+        return _place_at(Home(name, base), state)
     home = own_home(name, base)
     return _place_at(home, running(home))
 
@@ -60,7 +62,9 @@ def running(home: Home) -> RunState:
 
 def _place_at(home: Home, state: RunState) -> Place:
     if state.kind != "domain":
-        raise UnknownNode(f"{home.name!r} is a {state.kind}, which has no accounts, datasets or requests.")
+        raise UnknownNode(
+            f"{home.name!r} is a {state.kind}, which has no accounts, datasets or requests.", fix="Name a domain."
+        )
     return Place(home.name, state.url, home.identity().id, home.owner())
 
 
@@ -76,7 +80,7 @@ async def find_place(text: str, base: Path | None, bootstrap: Sequence[str] = ()
         return Place(text, node_url(text, None))
     if re.fullmatch(r"\w[\w .@-]*", text) and len(text) <= NAME_MAX:
         home = Home(text, base)
-        if home.exists:
+        if home.exists or home.running():
             return _place_at(home, running(home))
     raise UnknownNode(
         f"{text[:80]!r} is none of your own nodes, no URL, no host:port and no node id.",
@@ -153,7 +157,8 @@ def ask_password(prompt: str, *, confirm: bool = False) -> str:
     if given:
         return given
     if not sys.stdin.isatty():
-        raise WrongLogin("A password is needed.", fix=f"Set it in the environment: export {PASSWORD_VARIABLE}=...")
+        fix = f"Set it in the environment: export {PASSWORD_VARIABLE}=..."
+        raise WrongUse("A password is needed, and there is no terminal to ask on.", fix=fix)
     import typer
 
     return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True))
