@@ -35,12 +35,18 @@ LIFELINE: Final = 0
 
 def main(report: int) -> None:
     """One order from the lifeline, one report to the descriptor ``report``."""
+    folder = os.getcwd()
     needed = tuple(place for place in dict.fromkeys((*sys.path, sys.prefix, sys.base_prefix)) if os.path.isdir(place))
-    order = read_order(_exactly(int.from_bytes(_exactly(4), "big")), needed)
-    done = pack_report(_guard(order))
-    left = memoryview(done)
-    while left:
-        left = left[os.write(report, left) :]
+    try:
+        order = read_order(_exactly(int.from_bytes(_exactly(4), "big")), needed)
+        left = memoryview(pack_report(_guard(order)))
+        while left:
+            left = left[os.write(report, left) :]
+    except (EOFError, BrokenPipeError):
+        pass  # the node died, or wants no answer any more
+    finally:
+        with contextlib.suppress(OSError):  # the node clears up as well, unless it died
+            os.rmdir(folder)
 
 
 def _exactly(size: int) -> bytes:
@@ -48,7 +54,7 @@ def _exactly(size: int) -> bytes:
     while len(parts) < size:
         part = os.read(LIFELINE, size - len(parts))
         if not part:
-            sys.exit(0)
+            raise EOFError
         parts += part
     return bytes(parts)
 

@@ -48,7 +48,18 @@ def existing(places: list[str]) -> list[str]:
 
 async def test_reads_the_environment(value: Value, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("P2PGRID_OWNER_PASSWORD", "very-secret")
-    seen = await value("import os\ndef f(): return [dict(os.environ), open('/proc/self/environ').read()]")
+    seen = await value(
+        """
+        import os
+        def f():
+            seen = [dict(os.environ)]
+            try:
+                seen.append(open("/proc/self/environ").read())
+            except OSError:
+                pass
+            return seen
+        """
+    )
     assert "very-secret" not in repr(seen)
     assert set(seen[0]) == set(environment(""))
 

@@ -189,6 +189,19 @@ asyncio.run(Runner().run(RunSpec(code, "f", {{}}, Limits(wall_seconds=50))))
         node.send_signal(signal.SIGKILL)
         node.wait()
     assert until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in runs))
+    assert until(lambda: os.listdir(tmp_path) == [])
+
+
+def test_death_of_the_node_while_a_run_starts(tmp_path: Path) -> None:
+    program = "import asyncio; from p2pgrid.domain.runner import *; "
+    program += "asyncio.run(Runner().run(RunSpec('def f(): return 1', 'f')))"
+    node = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "TMPDIR": str(tmp_path)})
+    try:
+        assert until(lambda: psutil.Process(node.pid).children() != [], 20)
+    finally:
+        node.send_signal(signal.SIGKILL)
+        node.wait()
+    assert until(lambda: os.listdir(tmp_path) == [])
 
 
 def test_hidden_folder_that_holds_the_program() -> None:
