@@ -10,7 +10,7 @@ import io
 import struct
 from typing import Any, Final
 
-from p2pgrid.errors import BadValue, Malformed, MissingExtra, Oversized
+from p2pgrid.errors import BadValue, Malformed, MissingExtra, Oversized, RemoteError
 
 MAX_NULL_CELLS: Final = 1 << 22
 """Cells in columns that hold nothing but gaps: they cost no byte in a stream and eight in a frame."""
@@ -41,10 +41,18 @@ def frame_bytes(frame: Any) -> bytes:
 def frame_from_bytes(data: bytes | memoryview) -> Any:
     """A pandas frame from an Arrow IPC stream, validated in full: forged Arrow can crash its reader otherwise.
 
-    Raises ``Malformed`` or ``Oversized`` for what ``frame_bytes`` never writes, pyarrow's own errors for damage,
-    ``MissingExtra`` where pandas is absent.
+    Raises ``Malformed`` or ``Oversized`` for what ``frame_bytes`` never writes, ``MissingExtra`` where pandas is absent.
     """
     pyarrow = arrow()
+    try:
+        return _read(pyarrow, data)
+    except RemoteError:
+        raise
+    except Exception as error:  # pyarrow and pandas raise whatever they like on damaged streams, OSError as well
+        raise Malformed("Bytes are no table.") from error
+
+
+def _read(pyarrow: Any, data: bytes | memoryview) -> Any:
     buffer = pyarrow.py_buffer(data)
     for message in pyarrow.ipc.MessageReader.open_stream(buffer):
         if _compressed(message.metadata.to_pybytes()):
