@@ -16,6 +16,7 @@ from p2pgrid.config import NodeSettings
 from p2pgrid.dht import DhtNode
 from p2pgrid.domain.accounts import Role
 from p2pgrid.domain.runner import Runner
+from p2pgrid.domain.runner.confine import close_memory
 from p2pgrid.domain.service import DomainService
 from p2pgrid.domain.storage import Storage
 from p2pgrid.errors import DefaultPassword, NotAllowed, P2PError, PortTaken
@@ -79,7 +80,7 @@ class Node:
 
     async def _open_domain(self) -> DomainService:
         settings = self.settings
-        runner = Runner(hide=[self.home.path])
+        runner = Runner(hide=[self.home.path.parent])  # the keys of sibling nodes lie there too
         self._held.push_async_callback(runner.close)
         domain = DomainService(
             Storage(settings.database_url or self.home.database_url, self.home.assets),
@@ -301,7 +302,11 @@ OWN_VERBS: Final[dict[str, Callable[[Node, dict[str, Any]], Coroutine[Any, Any, 
 
 
 async def serve(settings: NodeSettings, home: Home, *, ready: Callable[[Node], None] | None = None) -> None:
-    """Run a node until SIGTERM, SIGINT or its owner's ``land``, then close it gracefully."""
+    """Run a node until SIGTERM, SIGINT or its owner's ``land``, then close it gracefully.
+
+    The process becomes the node's: no other process may read its memory from here on.
+    """
+    close_memory()
     node = await Node.start(settings, home)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
