@@ -1,7 +1,8 @@
 """Requests in flight: their numbers, their tries, and when to try again.
 
-Waits adapt to each peer as TCP's do (RFC 6298): smoothed round trip and four deviations, doubled at each try.  After
-the first wait whoever asked is told, so that it can go on elsewhere while the request is tried again.
+Waits adapt to each peer as TCP's do (RFC 6298): smoothed round trip and four deviations.  After the first wait whoever
+asked is told, so that it can go on elsewhere; the request itself is tried again only after the second, and then after
+doubled ones, so that haste costs no packets where everybody is merely slow.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from p2pgrid.dht.messages import MAX_CALL, Answer
 
 TYPICAL_WAITS: Final = 4.0
 """A stranger is given this many times the typical round trip of this node."""
-TYPICAL_LEAST: Final = 0.08
+SLOW_MOST: Final = 0.5
+"""Nobody is waited for longer before others are asked as well: it costs a few packets to be wrong."""
+TICK: Final = 0.001
+"""No timer is set for less."""
 
 
 class Waiter(Protocol):
@@ -34,12 +38,13 @@ class Waiter(Protocol):
 class Call:
     """One request to one contact."""
 
-    __slots__ = ("body", "contact", "due", "first", "kind", "number", "size", "tries", "waiter")
+    __slots__ = ("body", "contact", "due", "first", "kind", "number", "size", "slow", "tries", "waiter")
 
     def __init__(self, number: int, contact: Contact, kind: int, body: bytes, size: int, waiter: Waiter) -> None:
         self.number, self.contact, self.kind, self.body, self.size = number, contact, kind, body, size
         self.waiter = waiter
         self.tries = 0
+        self.slow = False
         self.first = 0.0
         self.due = 0.0
 
@@ -71,10 +76,11 @@ class Calls:
                 return self._next
 
     def begin(self, call: Call, peer: Peer | None, now: float) -> None:
-        """It was sent for the first time."""
+        """It is sent for the first time; due when it is slow."""
         self.by_number[call.number] = call
         call.first = now
-        self._arm(call, peer, now)
+        call.tries = 1
+        self._arm(call, now + self.wait(peer))
 
     def take(self, number: int, kind: int, key: bytes) -> Call | None:
         """The call that an answer from ``key`` belongs to, which is thereby over."""
@@ -88,7 +94,9 @@ class Calls:
         """Learn from an answer.  A repeated request counts from its first try: rather too long than too short."""
         rtt = now - call.first
         peer.measured(rtt)
-        self._typical = rtt if self._typical == 0.0 else self._typical + 0.125 * (rtt - self._typical)
+        # Quick to believe that things got better: a jam of ours is no trait of the network.
+        gain = 0.125 if rtt > self._typical else 0.5
+        self._typical = rtt if self._typical == 0.0 else self._typical + gain * (rtt - self._typical)
 
     def due(self, now: float) -> list[Call]:
         """Calls whose wait has passed; ``again`` or ``end`` each."""
@@ -100,9 +108,18 @@ class Calls:
                 found.append(call)
         return found
 
-    def again(self, call: Call, peer: Peer | None, now: float) -> None:
-        """It was sent once more."""
-        self._arm(call, peer, now)
+    def slow(self, call: Call, peer: Peer | None, now: float) -> None:
+        """Its first wait has passed; due when it should be sent again."""
+        call.slow = True
+        wait = 2 * self.wait(peer)
+        if peer is None or peer.srtt == 0.0:
+            wait = max(wait, self._limits.try_stranger)
+        self._arm(call, max(call.first + wait, now + TICK))
+
+    def again(self, call: Call, now: float) -> None:
+        """It is sent once more; due at twice the time since the first."""
+        call.tries += 1
+        self._arm(call, now + min(max(now - call.first, TICK), self._limits.try_most))
 
     def end(self, call: Call) -> None:
         """It is over without an answer."""
@@ -123,15 +140,14 @@ class Calls:
         return None
 
     def wait(self, peer: Peer | None) -> float:
-        """How long to wait for a first answer, in seconds."""
+        """How long to wait for a first answer until it is called slow, in seconds."""
         limits = self._limits
         if peer is not None and peer.srtt > 0.0:
-            return min(max(peer.srtt + 4 * peer.var, limits.try_least), limits.try_most)
+            return min(max(peer.srtt + 4 * peer.var, limits.try_least), SLOW_MOST)
         if self._typical == 0.0:
             return limits.try_first
-        return min(max(TYPICAL_WAITS * self._typical, TYPICAL_LEAST), limits.try_most)
+        return min(max(TYPICAL_WAITS * self._typical, limits.try_least), SLOW_MOST)
 
-    def _arm(self, call: Call, peer: Peer | None, now: float) -> None:
-        call.due = now + min(self.wait(peer) * 2**call.tries, self._limits.try_most)
-        call.tries += 1
+    def _arm(self, call: Call, due: float) -> None:
+        call.due = due
         heapq.heappush(self._timers, (call.due, call.number))

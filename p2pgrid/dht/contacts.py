@@ -86,7 +86,8 @@ class Peer(Contact):
             self.srtt, self.var = rtt, rtt / 2
         else:
             self.var += 0.25 * (abs(rtt - self.srtt) - self.var)
-            self.srtt += 0.125 * (rtt - self.srtt)
+            # Twice as quick downwards: after a jam, the old round trip is soon believed again.
+            self.srtt += (0.125 if rtt > self.srtt else 0.25) * (rtt - self.srtt)
 
     def moved(self, ip: str, port: int) -> None:
         """Its address is another now; proven by a session from there."""

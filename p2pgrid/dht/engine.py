@@ -298,17 +298,17 @@ class Engine:
             peer.server = bool(accept.flags & SERVER)
             peer.http, peer.name = accept.http, accept.name
             self._observed(peer, accept.observed)
-            if self.card.server and not accept.answer:
-                self._introduce(session, now)
         self._heard(peer, now)
         self._admit(peer)
         if accept is not None:
+            waiting = self.calls.to(peer.key)
+            if self.card.server:
+                self._introduce(session, now)
             if accept.answer:
                 self.said(session, accept.answer, now)
-                if self.card.server and session.ticket is not None and not session.sent:
-                    self._introduce(session, now)
-            for call in self.calls.to(peer.key):
-                self._transmit(call, now)
+            for call in waiting:
+                if call.number in self.calls.by_number:
+                    self._transmit(call, now)
 
     def said(self, session: Session, body: bytes, now: float) -> None:
         message = messages.decode(body)
@@ -378,16 +378,18 @@ class Engine:
     def _silent(self, call: Call, now: float) -> None:
         """A wait has passed without an answer."""
         peer = self.peer(call.contact)
+        if not call.slow:
+            self.calls.slow(call, peer, now)
+            call.waiter.slow(call, now)
+            return
         self.counters["timeout"] += 1
         if call.tries < self.limits.tries:
             if call.tries == self.limits.tries - 1:
                 session = self._channel.sessions.to(call.contact.key)
                 if session is not None:
                     session.suspect = True  # perhaps it lost our session and its hint was lost too
-            self.calls.again(call, peer, now)
+            self.calls.again(call, now)
             self._transmit(call, now)
-            if call.tries == 2:
-                call.waiter.slow(call, now)
             return
         self.calls.end(call)
         self._channel.give_up(call.contact.key)

@@ -214,7 +214,8 @@ class Responder:
             raise Malformed("A handshake is of another version.")
         if key == self._identity.public:
             raise WrongIdentity("Somebody uses our own key.")
-        if head in self._seen:
+        mark = sid + key[:8]
+        if mark in self._seen:
             raise Replayed("A handshake came twice.")
         cookie = data[2 : 2 + COOKIE]
         proven = cookie != packets.NO_COOKIE and self._secrets.proves(cookie, endpoint, now)
@@ -226,7 +227,7 @@ class Responder:
         init = packets.read_init(body)
         if abs(init.time / 1000 - self._wall()) > self._limits.init_slack:
             raise Expired("A handshake is of another time than ours.")
-        self._seen.add(head, now)
+        self._seen.add(mark, now)
         return Arrival(key, endpoint, head, shared, init, proven, len(data))
 
     def room(self, arrival: Arrival, name: str) -> int:

@@ -26,6 +26,9 @@ class Limits:
     alpha: int = ALPHA
     cache: int = 8
     """Replacements kept beside each bucket."""
+    width: int = 8
+    """Holders that a search hears before it ends.  Half of those that a listing is placed with: with half of them
+    dead, one in 250 searches would find none of the rest among these."""
     lookup_asked: int = 64
     """Peers that one lookup asks at most."""
     calls: int = 1024
@@ -53,6 +56,8 @@ class Limits:
     try_first: float = 0.25
     """Wait for the first answer of a peer never heard."""
     try_least: float = 0.03
+    try_stranger: float = 0.2
+    """A handshake is not tried again before this: it costs both sides 100 times a packet, and haste feeds a jam."""
     try_most: float = 3.0
     tries: int = 3
 

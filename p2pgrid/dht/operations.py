@@ -238,6 +238,7 @@ class Search(Walk):
         ended: Callable[[list[Contact], float], None],
     ) -> None:
         super().__init__(asker, target, ended)
+        self.lookup.k = asker.limits.width
         self._tag, self._limit, self._order, self._found = tag, limit, order, found
         self._keys: set[tuple[bytes, bytes]] = set()
         self._checked: set[bytes] = set()

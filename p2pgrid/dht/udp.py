@@ -64,7 +64,7 @@ class DhtNode:
 
     def __init__(self, engine: Engine, stream: DatagramServer, clock: Callable[[], float], mode: str) -> None:
         self._engine, self._stream, self._clock, self.mode = engine, stream, clock, mode
-        self._transport: asyncio.WriteTransport | Any = cast(Any, stream)._transport
+        self._transport: Any = cast(Any, stream)._transport
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
@@ -86,6 +86,7 @@ class DhtNode:
         name: str = "",
         http_port: int = 0,
         saved: Sequence[bytes] = (),
+        advertise: str | None = None,
         limits: Limits = DEFAULT,
         clock: Callable[[], float] = time.time,
         random: crypto.Random = secrets.token_bytes,
@@ -93,11 +94,13 @@ class DhtNode:
         """Bind, and join by ``bootstrap`` ("host:port" each) and ``saved`` (an earlier ``snapshot``).
 
         A bootstrap address that does not answer prevents nothing: see ``joined``.  ``mode="client"`` asks without
-        entering anybody's table.  Raises ``PortTaken``, ``BadAddress``.
+        entering anybody's table.  ``advertise``: the IP address to tell others, when it is not the one bound.
+        Raises ``PortTaken``, ``BadAddress``.
         """
         loop = asyncio.get_running_loop()
         sock = await _bind(host, port)
         ip, bound = sock.getsockname()[:2]
+        ip = advertise or ip
         fixed = ip not in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
         engine = Engine(
             identity or crypto.Identity.generate(random),
