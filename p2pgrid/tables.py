@@ -41,7 +41,7 @@ def frame_bytes(frame: Any) -> bytes:
 def frame_from_bytes(data: bytes | memoryview) -> Any:
     """A pandas frame from an Arrow IPC stream, validated in full: forged Arrow can crash its reader otherwise.
 
-    Raises ``Malformed`` or ``Oversized`` for what ``frame_bytes`` never writes, ``MissingExtra`` where pandas is absent.
+    Raises ``Malformed`` or ``Oversized`` for what ``frame_bytes`` never writes, ``MissingExtra`` without pandas.
     """
     pyarrow = arrow()
     try:
