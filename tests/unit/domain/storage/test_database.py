@@ -1,0 +1,167 @@
+"""Opening a database: a new one, an old one, a wrong one, one that a crash left."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from p2pgrid.domain.storage import Storage
+from p2pgrid.domain.storage.tables import AuditRow, MetaRow
+from p2pgrid.errors import StorageError
+
+
+def opened(folder: Path) -> Storage:
+    storage = Storage.in_folder(folder)
+    storage.open()
+    return storage
+
+
+def entry(seq: int) -> AuditRow:
+    return AuditRow(seq=seq, body=b"b", hash=b"h", signature=b"s")
+
+
+def count(storage: Storage) -> int:
+    with storage.read() as session:
+        return len(session.scalars(select(AuditRow)).all())
+
+
+def test_nothing_is_touched_before_it_is_opened(tmp_path: Path) -> None:
+    storage = Storage.in_folder(tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+    with pytest.raises(StorageError, match="closed"), storage.read():
+        pass
+
+
+def test_only_the_owner_of_the_account_can_read_the_files(tmp_path: Path) -> None:
+    storage = opened(tmp_path / "home")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "home").rglob("*")}
+    assert all(mode & 0o077 == 0 for mode in modes.values()), modes
+    storage.close()
+
+
+def test_what_was_written_is_there_after_opening_again(tmp_path: Path) -> None:
+    storage = opened(tmp_path)
+    with storage.write() as session:
+        session.add(entry(1))
+    storage.close()
+    storage = opened(tmp_path)
+    assert count(storage) == 1
+    storage.close()
+
+
+def test_a_block_that_fails_writes_nothing(tmp_path: Path) -> None:
+    storage = opened(tmp_path)
+
+    def fail(session: Session) -> None:
+        session.add(entry(1))
+        session.flush()
+        raise KeyError("on purpose")
+
+    with pytest.raises(KeyError), storage.write() as session:
+        fail(session)
+    assert count(storage) == 0
+    storage.close()
+
+
+def test_the_database_is_as_durable_as_it_promises(tmp_path: Path) -> None:
+    storage = opened(tmp_path)
+    with storage.read() as session:
+        ask = session.connection().exec_driver_sql
+        assert ask("PRAGMA journal_mode").scalar_one() == "wal"
+        assert ask("PRAGMA synchronous").scalar_one() == 2
+        assert ask("PRAGMA foreign_keys").scalar_one() == 1
+    storage.close()
+
+
+@pytest.mark.parametrize("schema", ["0", "2", "x", None])
+def test_another_schema_is_refused(tmp_path: Path, schema: str | None) -> None:
+    storage = opened(tmp_path)
+    with storage.write() as session:
+        row = session.get_one(MetaRow, "schema")
+        if schema is None:
+            session.delete(row)
+        else:
+            row.value = schema
+    storage.close()
+    with pytest.raises(StorageError, match="schema"):
+        opened(tmp_path)
+
+
+def test_somebody_elses_database_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "domain.sqlite") as connection:
+        connection.execute("CREATE TABLE accounts (id TEXT)")
+    connection.close()
+    with pytest.raises(StorageError, match="not made by p2pgrid"):
+        opened(tmp_path)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "domain.sqlite").write_bytes(b"no database at all " * 100)
+    with pytest.raises(StorageError, match="not a database"):
+        opened(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError):
+        opened(tmp_path / "file" / "home")
+
+
+def test_a_url_that_is_none_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="URL"):
+        Storage("no url", tmp_path)
+
+
+def test_a_database_belongs_to_one_node(tmp_path: Path) -> None:
+    storage = opened(tmp_path)
+    storage.belongs_to(b"k" * 32)
+    storage.belongs_to(b"k" * 32)
+    with pytest.raises(StorageError, match="another key"):
+        storage.belongs_to(b"x" * 32)
+    storage.close()
+
+
+def test_what_a_crash_left_is_cleared(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    (tmp_path / "assets" / ("0" * 32 + ".data.npy")).write_bytes(b"orphan")
+    (tmp_path / "assets" / "staging" / "upload").write_bytes(b"half")
+    storage = opened(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "assets").rglob("*")) == [".belongs-to", "staging"]
+    storage.close()
+
+
+def test_a_wrong_database_never_costs_the_assets_of_another(tmp_path: Path) -> None:
+    opened(tmp_path / "one").close()
+    data = tmp_path / "one" / "assets" / ("0" * 32 + ".data.npy")
+    data.write_bytes(b"precious")
+    for database in ("fresh.sqlite", "other.sqlite"):
+        storage = Storage(f"sqlite:///{tmp_path / database}", tmp_path / "one" / "assets")
+        with pytest.raises(StorageError, match="another database"):
+            storage.open()
+    (tmp_path / "one" / "assets" / ".belongs-to").unlink()
+    with pytest.raises(StorageError, match="no database that is known"):
+        storage.open()
+    assert data.read_bytes() == b"precious"
+
+
+def test_an_error_of_the_database_carries_no_row_values(tmp_path: Path) -> None:
+    storage = opened(tmp_path)
+    secret = b"a secret value"
+    with pytest.raises(StorageError) as caught, storage.write() as session:
+        session.add_all([entry(1), AuditRow(seq=1, body=secret, hash=b"h", signature=b"s")])
+    assert "a secret value" not in str(caught.value)
+    assert "a secret value" not in str(caught.value.__cause__)
+    storage.close()
+
+
+def test_opening_twice_is_opening_once(tmp_path: Path) -> None:
+    storage = opened(tmp_path)
+    storage.open()
+    assert count(storage) == 0
+    storage.close()
+    storage.close()
