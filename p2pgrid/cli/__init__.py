@@ -9,5 +9,5 @@ def main() -> NoReturn:
     """Run ``p2pgrid`` with the process's arguments, and end the process with its exit code."""
     from p2pgrid.cli.app import app
 
-    app(prog_name="p2pgrid")
+    app()
     raise SystemExit(0)

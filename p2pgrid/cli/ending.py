@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from p2pgrid.errors import InternalError, NotLoggedIn, P2PError, WrongUse
 
 DEBUG_VARIABLE: Final = "P2PGRID_DEBUG"
+PROGRAM: Final = "p2pgrid"
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
 """128 and SIGPIPE, as shells report a program whose reader went away."""
@@ -37,7 +38,7 @@ class Grid(TyperGroup):
         """Run one command line and end the process."""
         words = list(sys.argv[1:] if args is None else args)
         run = super().main
-        code = ended(lambda: run(words, prog_name, complete_var, False, **more), as_json="--json" in words)
+        code = ended(lambda: run(words, PROGRAM, complete_var, False, **more), as_json="--json" in words)
         sys.exit(code)
 
 

@@ -71,14 +71,13 @@ def _place_at(home: Home, state: RunState) -> Place:
 async def find_place(text: str, base: Path | None, bootstrap: Sequence[str] = ()) -> Place:
     """The node that a person named.  Raises ``UnknownNode``, ``NotFound`` or ``NoBootstrap``."""
     from p2pgrid.client.domain import node_url
-    from p2pgrid.config import NAME_MAX
-    from p2pgrid.home import Home
+    from p2pgrid.home import Home, is_name
 
     if HEX_ID.fullmatch(text):
         return await _by_id(text, base, bootstrap)
     if "://" in text or HOST_PORT.fullmatch(text):
         return Place(text, node_url(text, None))
-    if re.fullmatch(r"\w[\w .@-]*", text) and len(text) <= NAME_MAX:
+    if is_name(text):
         home = Home(text, base)
         if home.exists or home.running():
             return _place_at(home, running(home))

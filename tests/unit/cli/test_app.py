@@ -1,0 +1,119 @@
+"""Every command: quick help with an example, --json, and one message with a code for wrong use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from p2pgrid import __version__
+from p2pgrid.cli.app import app
+
+COMMANDS = [
+    ["launch"],
+    ["check"],
+    ["land"],
+    ["id"],
+    ["peers"],
+    ["ping"],
+    ["search"],
+    ["submit"],
+    ["result"],
+    ["publish"],
+    ["audit"],
+    ["datasets", "list"],
+    ["datasets", "show"],
+    ["requests", "list"],
+    ["requests", "show"],
+    ["requests", "approve"],
+    ["requests", "deny"],
+    ["requests", "deposit"],
+    ["accounts", "list"],
+    ["accounts", "add"],
+]
+HEAVY = ("numpy", "pandas", "aiohttp", "sqlalchemy", "pydantic", "rich.markdown", "sklearn", "nacl")
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_each_command_has_help_with_an_example_and_json(words: list[str]) -> None:
+    done = CliRunner().invoke(app, [*words, "--help"])
+
+    assert done.exit_code == 0
+    assert f"p2pgrid {words[0]}" in done.stdout.split("Examples:")[1]
+    assert "--json" in done.stdout
+
+
+def test_the_root_help_names_every_command() -> None:
+    done = CliRunner().invoke(app, ["--help"])
+
+    assert done.exit_code == 0
+    for words in COMMANDS:
+        assert f"  {words[0]} " in done.stdout
+
+
+def test_no_command_at_all_is_wrong_use_and_shows_the_help() -> None:
+    done = CliRunner().invoke(app, [])
+
+    assert done.exit_code == 2
+    assert "Commands:" in done.stdout
+
+
+def test_the_version() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+
+    assert (done.exit_code, done.stdout) == (0, f"p2pgrid {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["frobnicate"],
+        ["search"],
+        ["search", "digits", "--limit", "0"],
+        ["search", "digits", "--timeout", "-1"],
+        ["launch", "Bob", "--port", "99999"],
+        ["launch", "Bob", "planet"],
+        ["submit", "study.py:mean"],
+        ["requests", "deny", "3f2a"],
+        ["requests", "frobnicate", "3f2a", "more"],
+        ["search", "digits", "--nope"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_use_is_one_message_with_a_code(words: list[str]) -> None:
+    plain = CliRunner().invoke(app, words)
+    as_json = CliRunner().invoke(app, [*words, "--json"])
+
+    assert plain.exit_code == as_json.exit_code == 2
+    assert plain.stdout == ""
+    assert plain.stderr.startswith("error[P2P-0900]: ")
+    assert "\nfix: Look at: p2pgrid" in plain.stderr
+    assert json.loads(as_json.stdout)["error"]["code"] == "P2P-0900"
+    assert as_json.stderr == ""
+
+
+def test_the_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; from p2pgrid.cli.app import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stderr.strip() == "[]"
+
+
+def test_search_imports_neither_rich_nor_numpy_before_its_first_result() -> None:
+    program = (
+        "import sys; from p2pgrid.cli.app import app\n"
+        "try: app(['search', 'digits', '--bootstrap', '127.0.0.1:9', '--json'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('numpy', 'rich', 'aiohttp', 'sqlalchemy') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stderr.strip() == "[]"
