@@ -75,7 +75,8 @@ class Portal:
         self._closers.append(closer)
 
     def _close(self) -> None:
-        if os.getpid() != self._pid:  # a forked child has the list of closers, and no thread to run them on
+        # A forked child has the list of closers, and no thread to run them on.
+        if os.getpid() != self._pid or self._loop.is_closed():
             return
         for closer in reversed(self._closers):
             future = asyncio.run_coroutine_threadsafe(closer(), self._loop)

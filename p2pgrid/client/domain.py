@@ -12,15 +12,12 @@ from p2pgrid.client.door import Door
 from p2pgrid.client.functions import GridFunction
 from p2pgrid.client.held import HeldDataset, HeldDatasets
 from p2pgrid.client.projects import Project, Projects
-from p2pgrid.client.requests import Request, Requests, UserCode, UserCodes
+from p2pgrid.client.requests import Request, Requests, UserCode, UserCodes, submit
 from p2pgrid.client.show import Shown
 from p2pgrid.client.upload import upload
 from p2pgrid.client.values import Dataset
-from p2pgrid.domain.review import statement
 from p2pgrid.errors import BadAddress, NotFound, WrongLogin
 from p2pgrid.ids import NodeId
-
-CODE_REQUEST = b"code-request"
 
 
 class Metadata(Shown):
@@ -129,22 +126,7 @@ class DomainClient(Shown):
     @bridged
     async def submit(self, function: GridFunction, reason: str = "") -> Request:
         """Send a function outside any project."""
-        return await self._submit(function, project=None, reason=reason)
-
-    async def _submit(self, function: GridFunction, *, project: str | None, reason: str) -> Request:
-        asked: dict[str, Any] = {
-            "project": project,
-            "name": function.name,
-            "code": function.code,
-            "inputs": dict(function.input_policy.inputs),
-            "input_policy": function.input_policy.kind,
-            "output_policy": function.output_policy.kind,
-            "reason": reason,
-        }
-        identity = self.door.identity
-        signature = identity.sign(CODE_REQUEST, statement(**asked))
-        raw = await self.door.call("request.create", **asked, key=identity.public, signature=signature, timeout=120.0)
-        return Request(self, raw)
+        return await submit(self, function, project=None, reason=reason)
 
     @bridged_property
     async def requests(self) -> Requests:

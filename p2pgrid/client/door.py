@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from p2pgrid import assets, crypto, wire
+from p2pgrid.client.bridge import Bridge
 from p2pgrid.errors import Malformed, Oversized
 
 CHUNK: Final = 1 << 20
@@ -27,6 +28,28 @@ class Channel(Protocol):
 
     async def close(self) -> None:
         """Say goodbye and let go."""
+        ...
+
+
+class Holder(Protocol):
+    """Whoever holds a door: the client of one domain, as its objects see it."""
+
+    @property
+    def _bridge(self) -> Bridge: ...
+
+    @property
+    def door(self) -> Door:
+        """The way to the domain."""
+        ...
+
+    @property
+    def email(self) -> str:
+        """Who is logged in; empty for a guest."""
+        ...
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether private data may be read."""
         ...
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from p2pgrid.client.bridge import Bridge, bridged, bridged_property
+from p2pgrid.client.door import Holder
 from p2pgrid.client.show import Shown, ShownList
 from p2pgrid.errors import NoMock, PrivateData
-
-if TYPE_CHECKING:
-    from p2pgrid.client.domain import DomainClient
 
 
 class AssetPointer:
@@ -30,7 +28,7 @@ class AssetPointer:
 class HeldAsset(Shown):
     """One asset of a domain: its description and mock are for everybody, its data for the owner."""
 
-    def __init__(self, client: DomainClient, raw: Mapping[str, Any]) -> None:
+    def __init__(self, client: Holder, raw: Mapping[str, Any]) -> None:
         self._client = client
         self._raw = raw
         self.id = str(raw["id"])
@@ -103,7 +101,7 @@ class HeldAssets(ShownList[HeldAsset]):
 class HeldDataset(Shown):
     """One dataset of a domain."""
 
-    def __init__(self, client: DomainClient, raw: Mapping[str, Any]) -> None:
+    def __init__(self, client: Holder, raw: Mapping[str, Any]) -> None:
         self._client = client
         self._raw = raw
         self.id = str(raw["id"])

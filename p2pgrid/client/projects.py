@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from p2pgrid.client.bridge import Bridge, bridged, bridged_property
+from p2pgrid.client.door import Holder
 from p2pgrid.client.functions import GridFunction
-from p2pgrid.client.requests import Request, Requests
+from p2pgrid.client.requests import Request, Requests, submit
 from p2pgrid.client.show import Shown, ShownList
 from p2pgrid.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from p2pgrid.client.domain import DomainClient
 
 
 class Project(Shown):
     """Made here, then ``start``-ed at the domain of its members."""
 
-    def __init__(self, name: str, description: str = "", members: Sequence[DomainClient] = ()) -> None:
+    def __init__(self, name: str, description: str = "", members: Sequence[Holder] = ()) -> None:
         if not name:
             raise InvalidInput("A project needs a name.")
         if len(members) != 1:
@@ -32,7 +30,7 @@ class Project(Shown):
         self._started = False
 
     @classmethod
-    def held(cls, client: DomainClient, raw: Mapping[str, Any]) -> Project:
+    def held(cls, client: Holder, raw: Mapping[str, Any]) -> Project:
         """A project that a domain already holds."""
         project = cls(str(raw["name"]), str(raw.get("description") or ""), [client])
         project.id, project.created_by, project._started = str(raw["id"]), str(raw["created_by"]), True
@@ -49,9 +47,9 @@ class Project(Shown):
         return Project.held(self._client, await call)
 
     @bridged
-    async def create_code_request(self, function: GridFunction, client: DomainClient, reason: str = "") -> Request:
+    async def create_code_request(self, function: GridFunction, client: Holder, reason: str = "") -> Request:
         """Send a function to be reviewed; it runs on the mock at once, so that both sides see what it does."""
-        return await client._submit(function, project=self.id, reason=reason)
+        return await submit(client, function, project=self.id, reason=reason)
 
     @bridged_property
     async def requests(self) -> Requests:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 from p2pgrid import assets, wire
 from p2pgrid.client.bridge import Bridge, bridged
-from p2pgrid.client.door import RUN_TIMEOUT
+from p2pgrid.client.door import RUN_TIMEOUT, Holder
+from p2pgrid.client.functions import GridFunction
 from p2pgrid.client.held import AssetPointer, HeldAsset
 from p2pgrid.client.show import Shown, ShownList, clean
+from p2pgrid.domain.review import statement
 from p2pgrid.errors import BadCode
 
-if TYPE_CHECKING:
-    from p2pgrid.client.domain import DomainClient
+CODE_REQUEST: Final = b"code-request"
+SUBMIT_TIMEOUT: Final = 120.0
+"""Seconds: the answer waits for the run on the mock."""
 
 
 class RequestStatus(Enum):
@@ -29,7 +32,7 @@ class RequestStatus(Enum):
 class ActionObject:
     """A result that a domain released, or, as ``ActionObject.empty()``, the absence of a mock."""
 
-    def __init__(self, client: DomainClient, execution: str) -> None:
+    def __init__(self, client: Holder, execution: str) -> None:
         self._client = client
         self.id = execution
 
@@ -44,7 +47,7 @@ class ActionObject:
     def _bridge(self) -> Bridge:
         return self._client._bridge
 
-    def get_from(self, client: DomainClient) -> Any:
+    def get_from(self, client: Holder) -> Any:
         """The value, fetched as ``client``."""
         return client._bridge.run(client.door.read_result(self.id))
 
@@ -60,7 +63,7 @@ class ActionObject:
 class UserCode(Shown):
     """A submitted function.  Calling it asks its domain for the result."""
 
-    def __init__(self, client: DomainClient, raw: Mapping[str, Any]) -> None:
+    def __init__(self, client: Holder, raw: Mapping[str, Any]) -> None:
         self._client = client
         self.id = str(raw["id"])
         self.name = str(raw["name"])
@@ -121,7 +124,7 @@ class UserCodeStatusChange:
 class Request(Shown):
     """A code request as the domain holds it; a verdict brings this object up to date."""
 
-    def __init__(self, client: DomainClient, raw: Mapping[str, Any]) -> None:
+    def __init__(self, client: Holder, raw: Mapping[str, Any]) -> None:
         self._client = client
         self._read(raw)
 
@@ -180,6 +183,23 @@ class Request(Shown):
             "requesting_user_verify_key": self._raw.get("requesting_user_verify_key"),
             "mock_run": mock_run_text(self.mock_run),
         }
+
+
+async def submit(client: Holder, function: GridFunction, *, project: str | None, reason: str) -> Request:
+    """Send a function, signed by the client's key; the answer tells what it did on the mock."""
+    asked: dict[str, Any] = {
+        "project": project,
+        "name": function.name,
+        "code": function.code,
+        "inputs": dict(function.input_policy.inputs),
+        "input_policy": function.input_policy.kind,
+        "output_policy": function.output_policy.kind,
+        "reason": reason,
+    }
+    identity = client.door.identity
+    signature = identity.sign(CODE_REQUEST, statement(**asked))
+    call = client.door.call("request.create", **asked, key=identity.public, signature=signature, timeout=SUBMIT_TIMEOUT)
+    return Request(client, await call)
 
 
 class Requests(ShownList[Request]):
