@@ -120,7 +120,8 @@ def _load(kind: str, source: str | bytes) -> Any:
     import numpy as np
 
     if kind == "numpy":
-        array = np.load(io.BytesIO(source) if isinstance(source, bytes) else source, allow_pickle=False)
+        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+            array = np.load(file, allow_pickle=False)
         if not isinstance(array, np.ndarray):  # an archive of arrays, which np.load opens as well
             array.close()
             raise Malformed("An asset's bytes are no single array.")

@@ -64,7 +64,8 @@ def _is_file(path: Path) -> bool:
 def _read_npy(path: Path) -> dict[str, Any]:
     import numpy as np
 
-    array = np.load(path, allow_pickle=False)
+    with path.open("rb") as file:
+        array = np.load(file, allow_pickle=False)
     if not isinstance(array, np.ndarray):  # an archive of arrays, which np.load opens as well
         array.close()
         raise InvalidInput(f"{path.name!r} is an archive of arrays.", fix="Rename it so that it ends in .npz.")
@@ -74,7 +75,8 @@ def _read_npy(path: Path) -> dict[str, Any]:
 def _read_npz(path: Path) -> dict[str, Any]:
     import numpy as np
 
-    with np.load(path, allow_pickle=False) as archive:
+    # numpy leaves a file open that it opened itself and could not read
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         if not archive.files:
             raise InvalidInput(f"{path.name!r} holds no array.")
         return {name: archive[name] for name in archive.files}
