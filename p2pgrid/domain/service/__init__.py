@@ -17,6 +17,7 @@ from p2pgrid.domain import accounts, audit
 from p2pgrid.domain.accounts import Role, permit
 from p2pgrid.domain.catalogue import Catalogue
 from p2pgrid.domain.fields import Args
+from p2pgrid.domain.models import Account
 from p2pgrid.domain.service import code, datasets, log, people, projects, requests
 from p2pgrid.domain.service.door import Caller, CallerLike, CodeRunner, Domain, DomainLimits, Verb, Who, table
 from p2pgrid.domain.storage import Storage
@@ -126,11 +127,15 @@ class DomainService:
         row = VERBS.get(verb)
         if row is None:
             raise InvalidInput(f"{str(verb)[:60]!r} is no verb of a domain.")
-        account = None
-        if people.SESSION in caller.state:
-            account = await self._domain.read(lambda session: people.resolve(session, caller))
+        account = await self.account(caller)
         permit(row.name, account.role if account else None)
         return await row.work(self._domain, Who(caller, account), Args(args, row.name))
+
+    async def account(self, caller: CallerLike) -> Account | None:
+        """The account that the caller is logged in to, if any."""
+        if people.SESSION not in caller.state:
+            return None
+        return await self._domain.read(lambda session: people.resolve(session, caller))
 
     def search(self, tags: Iterable[str], match: str = "all") -> list[dict[str, Any]]:
         """Datasets for the JSON door.  Raises ``BadTag`` or ``InvalidInput``."""
