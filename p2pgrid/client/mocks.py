@@ -181,7 +181,8 @@ def _cells(known: Any, chance: Any) -> Callable[[int], Any]:
         return lambda size: pd.DatetimeIndex(_draw(moments, chance, size)).tz_localize("UTC").tz_convert(dtype.tz)
     if isinstance(dtype, pd.PeriodDtype):
         ordinals = known.array.asi8
-        return lambda size: pd.PeriodIndex.from_ordinals(_draw(ordinals, chance, size), freq=dtype.freq)
+        periods: Any = pd.PeriodIndex  # its stubs lack from_ordinals
+        return lambda size: periods.from_ordinals(_draw(ordinals, chance, size), freq=dtype.freq)
     if types.is_numeric_dtype(dtype) or types.is_datetime64_dtype(dtype) or types.is_timedelta64_dtype(dtype):
         values = known.to_numpy()
         plain = values if values.dtype.kind != "O" else known.to_numpy(dtype=dtype.type)
