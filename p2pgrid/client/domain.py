@@ -106,7 +106,7 @@ class DomainClient(Shown):
     @bridged_property
     async def datasets(self) -> HeldDatasets:
         """What the domain holds: names, shapes, mocks."""
-        return HeldDatasets(HeldDataset(self, raw) for raw in await self.door.call("dataset.list"))
+        return HeldDatasets([HeldDataset(self, raw) for raw in await self.door.rows("dataset.list")])
 
     @bridged
     async def upload_dataset(self, dataset: Dataset, *, progress: bool = True) -> HeldDataset:
@@ -116,7 +116,7 @@ class DomainClient(Shown):
     @bridged_property
     async def projects(self) -> Projects:
         """All projects for an owner, one's own for a data scientist."""
-        return Projects(Project.held(self, raw) for raw in await self.door.call("project.list"))
+        return Projects([Project.held(self, raw) for raw in await self.door.call("project.list")])
 
     @bridged
     async def get_project(self, name: str) -> Project:
@@ -131,12 +131,12 @@ class DomainClient(Shown):
     @bridged_property
     async def requests(self) -> Requests:
         """All requests for an owner, one's own for a data scientist."""
-        return Requests(Request(self, raw) for raw in await self.door.call("request.list"))
+        return Requests([Request(self, raw) for raw in await self.door.rows("request.list")])
 
     @bridged
     async def get_request(self, id: str) -> Request:
         """One request by its id, or the beginning of it.  Raises ``NotFound``."""
-        found = [raw for raw in await self.door.call("request.list") if str(raw["id"]).startswith(id)]
+        found = [raw for raw in await self.door.rows("request.list") if str(raw["id"]).startswith(id)]
         if len(found) != 1:
             raise NotFound(f"{len(found) or 'No'} requests here have an id that starts with {id!r}.")
         return Request(self, found[0])
@@ -144,7 +144,7 @@ class DomainClient(Shown):
     @bridged_property
     async def code(self) -> UserCodes:
         """Submitted functions, each callable by its name."""
-        return UserCodes(UserCode(self, raw) for raw in await self.door.call("code.list"))
+        return UserCodes([UserCode(self, raw) for raw in await self.door.rows("code.list")])
 
     @bridged
     async def audit(self, limit: int = 100) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from p2pgrid import assets, crypto, wire
@@ -17,6 +18,16 @@ AHEAD: Final = 4
 """Chunks under way at once: enough to fill a link, few enough to hold."""
 VERB_TIMEOUT: Final = 30.0
 RUN_TIMEOUT: Final = 600.0
+
+
+WHOLE: Final = MappingProxyType(
+    {
+        "code.list": ("request.get", "request"),
+        "dataset.list": ("dataset.get", "id"),
+        "request.list": ("request.get", "id"),
+    }
+)
+"""Where the rest of a row comes from: the verb, and the row's field that names it."""
 
 
 class Channel(Protocol):
@@ -67,6 +78,16 @@ class Door:
     async def close(self) -> None:
         """Close the link."""
         await self._channel.close()
+
+    async def rows(self, verb: str, **args: Any) -> list[dict[str, Any]]:
+        """A list, whole: rows that the domain cut to keep its answer short are asked for one by one."""
+        rows: list[dict[str, Any]] = await self.call(verb, **args)
+        for row in rows:
+            if row.pop("cut", False):
+                one, name = WHOLE[verb]
+                whole = await self.call(one, id=row[name])
+                row.update({key: whole[key] for key in row.keys() & whole.keys() if key != "id"})
+        return rows
 
     async def send(self, value: Any, progress: Callable[[int], None] = lambda size: None) -> dict[str, Any]:
         """Stage a value at the domain, in chunks; the answer names it for ``dataset.create``."""

@@ -54,8 +54,8 @@ class Project(Shown):
     @bridged_property
     async def requests(self) -> Requests:
         """The requests of this project that its holder may see."""
-        found = await self._client.door.call("request.list", project=self.id)
-        return Requests(Request(self._client, raw) for raw in found)
+        rows = await self._client.door.rows("request.list", project=self.id)
+        return Requests([Request(self._client, raw) for raw in rows])
 
     def fields(self) -> Mapping[str, Any]:
         """What it is, and whether the domain has it."""

@@ -134,6 +134,7 @@ class Request(Shown):
         self.name = str(raw["name"])
         self.status = RequestStatus(raw["status"])
         self.reason = str(raw.get("reason") or "")
+        self.purpose = str(raw.get("purpose") or "")
         self.requested_by = str(raw.get("requested_by") or "")
         self.mock_run: Mapping[str, Any] = raw.get("mock_run") or {}
 
@@ -177,6 +178,7 @@ class Request(Shown):
             "request_time": self._raw.get("request_time"),
             "updated_at": self._raw.get("updated_at"),
             "status": str(self.status),
+            "purpose": self.purpose,
             "reason": self.reason,
             "changes": str(self.changes),
             "requested_by": self.requested_by,
