@@ -7,7 +7,9 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run ``p2pgrid`` with the process's arguments, and end the process with its exit code."""
-    from p2pgrid.cli.app import app
-
+    try:
+        from p2pgrid.cli.app import app
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None  # somebody was quicker than the imports
     app()
     raise SystemExit(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -13,7 +12,7 @@ from p2pgrid.cli import shapes
 from p2pgrid.cli.ending import Listing
 from p2pgrid.cli.output import Out, size_text
 from p2pgrid.cli.publish import assets_text
-from p2pgrid.cli.where import visit_named
+from p2pgrid.cli.where import Target, login_as, visit_target
 from p2pgrid.errors import NotFound, NothingFound, P2PError
 
 LIST_EXAMPLES: Final = opt.examples(
@@ -39,9 +38,9 @@ def list_(
     as_json: opt.Json = False,
 ) -> None:
     """List the datasets of a node: of your own as owner, of another as guest."""
-    out = Out(as_json=as_json)
+    out, target = Out(as_json=as_json), Target(node, on, login_as(email), home)
     with out.working("Asking the node"):
-        name, found = asyncio.run(_list(node, on, email, home))
+        name, found = asyncio.run(_list(target))
     if not found:
         out.fail(NothingFound(f"{name} holds no dataset.", fix="Publish one: p2pgrid publish FILE"), {"datasets": []})
     out.document({"node": name, "datasets": found})
@@ -62,9 +61,9 @@ def show(
     as_json: opt.Json = False,
 ) -> None:
     """Show one dataset: its assets, and what their mocks look like."""
-    out = Out(as_json=as_json)
+    out, target = Out(as_json=as_json), Target(node, on, login_as(email), home)
     with out.working("Asking the node"):
-        found, mocks = asyncio.run(_show(dataset, node, on, email, home))
+        found, mocks = asyncio.run(_show(dataset, target))
     shown = [{**asset, "preview": mocks.get(asset["id"])} for asset in found["assets"]]
     out.document({"dataset": {**found, "assets": shown}})
     people = ", ".join(f"{person['name']} ({person['role']})" for person in found["contributors"])
@@ -86,17 +85,13 @@ def _words(asset: dict[str, Any]) -> dict[str, str]:
     }
 
 
-async def _list(
-    node: str | None, on: str | None, email: str | None, home: Path | None
-) -> tuple[str, list[dict[str, Any]]]:
-    async with visit_named(node, on, email, home) as client:
+async def _list(target: Target) -> tuple[str, list[dict[str, Any]]]:
+    async with visit_target(target) as client:
         return client.name, shapes.read_list(shapes.dataset, await client.door.call("dataset.list"))
 
 
-async def _show(
-    wanted: str, node: str | None, on: str | None, email: str | None, home: Path | None
-) -> tuple[dict[str, Any], dict[str, str]]:
-    async with visit_named(node, on, email, home) as client:
+async def _show(wanted: str, target: Target) -> tuple[dict[str, Any], dict[str, str]]:
+    async with visit_target(target) as client:
         held = shapes.read_list(shapes.dataset, await client.door.call("dataset.list"))
         picked = pick_dataset(held, wanted)
         found = shapes.read(shapes.dataset, await client.door.call("dataset.get", id=picked["id"]))  # whole, never cut

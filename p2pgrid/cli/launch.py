@@ -91,14 +91,15 @@ def launch(
         "allow_private": allow_private,
     }
     plan = _plan(place, kind, {key: value for key, value in given.items() if value is not None}, reset=reset)
-    out = Out(as_json=as_json)
-    if detach:
-        from p2pgrid.cli.background import start
+    out, password = Out(as_json=as_json), _password(owner_password_file)
+    if not detach:
+        _here(plan, out, password, report_fd)
+        return
+    from p2pgrid.cli.background import start
 
-        with out.working(f"Launching {name}"):
-            _show(out, start(plan, home, _password(owner_password_file), timeout))
-    else:
-        _here(plan, out, _password(owner_password_file), report_fd)
+    with out.working(f"Launching {name}"):
+        about = start(plan, home, password, timeout)
+    _show(out, about)
 
 
 class Plan:

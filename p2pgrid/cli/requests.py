@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -12,7 +11,7 @@ from p2pgrid.cli import options as opt
 from p2pgrid.cli import shapes
 from p2pgrid.cli.ending import Listing
 from p2pgrid.cli.output import Out
-from p2pgrid.cli.where import visit_named
+from p2pgrid.cli.where import Target, login_as, visit_target
 from p2pgrid.errors import InvalidInput, NotFound, NothingFound
 
 if TYPE_CHECKING:
@@ -39,9 +38,9 @@ def list_(
     as_json: opt.Json = False,
 ) -> None:
     """List code requests: all of your node as its owner, your own elsewhere."""
-    out = Out(as_json=as_json)
+    out, target = Out(as_json=as_json), Target(node, on, login_as(email), home)
     with out.working("Asking the node"):
-        found = asyncio.run(_list(node, on, email, home))
+        found = asyncio.run(_list(target))
     if pending:
         found = [item for item in found if item["status"] == "PENDING"]
     if not found:
@@ -72,9 +71,9 @@ def show(
     as_json: opt.Json = False,
 ) -> None:
     """Show one request: the code, what it reads, its policies, and what it did on the mock."""
-    out = Out(as_json=as_json)
+    out, target = Out(as_json=as_json), Target(node, on, login_as(email), home)
     with out.working("Asking the node"):
-        found, inputs = asyncio.run(_show(request, node, on, email, home))
+        found, inputs = asyncio.run(_show(request, target))
     out.document({"request": {**found, "assets": inputs}})
     print_request(out, found, inputs)
 
@@ -92,7 +91,7 @@ def approve(
 
     It runs when its author asks, within its policies. Read it first: p2pgrid requests show.
     """
-    _decide("approve", request, {}, (node, on, email, home), as_json)
+    _decide("approve", request, {}, Target(node, on, login_as(email), home), as_json)
 
 
 @app.command("deny", epilog=DENY_EXAMPLES)
@@ -108,7 +107,7 @@ def deny(
     """Say no, and why."""
     if not reason.strip():
         raise InvalidInput("A denial needs a reason.", fix="Give one: --reason 'It returns single rows.'")
-    _decide("deny", request, {"reason": reason}, (node, on, email, home), as_json)
+    _decide("deny", request, {"reason": reason}, Target(node, on, login_as(email), home), as_json)
 
 
 @app.command("deposit", epilog=DEPOSIT_EXAMPLES)
@@ -126,41 +125,31 @@ def deposit(
     from p2pgrid.cli.values import literal_or_file
 
     packed = wire.pack_value(literal_or_file(result))
-    _decide("deposit", request, {"result": packed}, (node, on, email, home), as_json)
+    _decide("deposit", request, {"result": packed}, Target(node, on, login_as(email), home), as_json)
 
 
-def _decide(
-    verdict: str,
-    request: str,
-    args: dict[str, Any],
-    where: tuple[str | None, str | None, str | None, Path | None],
-    as_json: bool,
-) -> None:
+def _decide(verdict: str, request: str, args: dict[str, Any], target: Target, as_json: bool) -> None:
     out = Out(as_json=as_json)
     with out.working("Telling the node"):
-        decided = asyncio.run(_tell(verdict, request, args, where))
+        decided = asyncio.run(_tell(verdict, request, args, target))
     out.document({"request": decided})
     out.line(f"{decided['name']} ({decided['id']}) by {decided['requested_by']} is {decided['status']}.")
 
 
-async def _tell(
-    verdict: str, request: str, args: dict[str, Any], where: tuple[str | None, str | None, str | None, Path | None]
-) -> dict[str, Any]:
-    async with visit_named(*where) as client:
+async def _tell(verdict: str, request: str, args: dict[str, Any], target: Target) -> dict[str, Any]:
+    async with visit_target(target) as client:
         found = await get_request(client.door, request)
         answer = await client.door.call(f"request.{verdict}", id=found["id"], **args)
         return shapes.read(shapes.request, answer)
 
 
-async def _list(node: str | None, on: str | None, email: str | None, home: Path | None) -> list[dict[str, Any]]:
-    async with visit_named(node, on, email, home) as client:
+async def _list(target: Target) -> list[dict[str, Any]]:
+    async with visit_target(target) as client:
         return shapes.read_list(shapes.request, await client.door.call("request.list"))
 
 
-async def _show(
-    request: str, node: str | None, on: str | None, email: str | None, home: Path | None
-) -> tuple[dict[str, Any], dict[str, str]]:
-    async with visit_named(node, on, email, home) as client:
+async def _show(request: str, target: Target) -> tuple[dict[str, Any], dict[str, str]]:
+    async with visit_target(target) as client:
         found = await get_request(client.door, request)
         held = shapes.read_list(shapes.dataset, await client.door.call("dataset.list"))
     titles = {asset["id"]: f"{item['name']}/{asset['name']}" for item in held for asset in item["assets"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -15,7 +16,7 @@ from p2pgrid.cli import shapes
 from p2pgrid.cli.datasets import pick_dataset
 from p2pgrid.cli.output import Out
 from p2pgrid.cli.requests import get_request, ran
-from p2pgrid.cli.where import awaited, find_place, visit, visit_named
+from p2pgrid.cli.where import Login, Target, awaited, find_place, login_as, visit, visit_target
 from p2pgrid.errors import InvalidInput, NotFound, NotInTime
 
 if TYPE_CHECKING:
@@ -53,9 +54,10 @@ def submit(
     It runs on the mock at once, and on the private data after its owner's approval.
     """
     code = read_function(function)
-    out = Out(as_json=as_json)
+    out, person = Out(as_json=as_json), login_as(email)
     with out.working(f"Sending {code.function}; it runs on the mock"):
-        request = asyncio.run(_submit(code, to, dataset, asset or [], reason, project, email, bootstrap or [], home))
+        wishes = _Wishes(dataset, asset or [], reason, project)
+        request = asyncio.run(_submit(code, to, wishes, person, bootstrap or [], home))
     out.document({"request": request})
     shown = ("id", "name", "status", "inputs", "input_policy", "output_policy")
     fields = {name.replace("_", " "): request[name] for name in shown}
@@ -87,9 +89,9 @@ def result(
 
     if file is not None:
         values.check_writable(file)
-    out = Out(as_json=as_json)
+    out, target = Out(as_json=as_json), Target(node, on, login_as(email), home)
     with out.working("Waiting for the result"):
-        found, value = asyncio.run(_result(request, (node, on, email, home), timeout if wait else None))
+        found, value = asyncio.run(_result(request, target, timeout if wait else None))
     if file is not None:
         values.save(value, file)
     document = {"request": found["id"], "function": found["name"], "result": values.as_json(value)}
@@ -154,22 +156,24 @@ def _only(code: ReviewedCode, assets: dict[str, str]) -> list[str]:
     return [f"{name}={name}" for name in code.parameters if name in assets]
 
 
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """What a function is to read, what for, and in which project."""
+
+    dataset: str
+    assets: list[str]
+    reason: str
+    project: str | None
+
+
 async def _submit(
-    code: ReviewedCode,
-    to: str,
-    dataset: str,
-    assets: list[str],
-    reason: str,
-    project: str | None,
-    email: str | None,
-    bootstrap: list[str],
-    home: Path | None,
+    code: ReviewedCode, to: str, wishes: _Wishes, login: Login | None, bootstrap: list[str], home: Path | None
 ) -> dict[str, Any]:
-    async with visit(await find_place(to, home, bootstrap), email) as client:
-        picked = pick_dataset(shapes.read_list(shapes.dataset, await client.door.call("dataset.list")), dataset)
+    async with visit(await find_place(to, home, bootstrap), login) as client:
+        picked = pick_dataset(shapes.read_list(shapes.dataset, await client.door.call("dataset.list")), wishes.dataset)
         held = shapes.read(shapes.dataset, await client.door.call("dataset.get", id=picked["id"]))
-        inputs = bind(code, assets, {asset["name"]: asset["id"] for asset in held["assets"]})
-        sent = await _send(client, code, inputs, reason, project)
+        inputs = bind(code, wishes.assets, {asset["name"]: asset["id"] for asset in held["assets"]})
+        sent = await _send(client, code, inputs, wishes.reason, wishes.project)
         request = shapes.read(shapes.request, await client.door.call("request.get", id=sent))
     titles = {asset["id"]: f"{held['name']}/{asset['name']}" for asset in held["assets"]}
     return {**request, "assets": {name: titles.get(an_id, an_id) for name, an_id in inputs.items()}}
@@ -200,12 +204,10 @@ async def _send(
     return (await awaited(held.create_code_request(FromFile(), client, reason))).id
 
 
-async def _result(
-    request: str, where: tuple[str | None, str | None, str | None, Path | None], wait: float | None
-) -> tuple[dict[str, Any], Any]:
+async def _result(request: str, target: Target, wait: float | None) -> tuple[dict[str, Any], Any]:
     from p2pgrid.client.door import RUN_TIMEOUT
 
-    async with visit_named(*where) as client:
+    async with visit_target(target) as client:
         found = await get_request(client.door, request)
         if wait is not None:
             found = await _verdict(client, found, wait)

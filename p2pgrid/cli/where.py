@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
@@ -118,19 +118,44 @@ async def client_node(base: Path | None, bootstrap: Sequence[str] = ()) -> Async
         await node.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who somebody says to be, and the password that proves it."""
+
+    email: str
+    password: str = field(repr=False)
+
+
+def login_as(email: str | None) -> Login | None:
+    """The login for ``--email``; asks for the password, so call it before a spinner turns.  ``None`` is a guest."""
+    return Login(email, ask_password(f"Password of {email}")) if email else None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What ``--node``, ``--on``, ``--email`` and ``--home`` say: where to go, and as whom."""
+
+    node: str | None
+    on: str | None
+    login: Login | None
+    home: Path | None
+
+
 @asynccontextmanager
-async def visit(place: Place, email: str | None = None) -> AsyncIterator[DomainClient]:
-    """A client of the node: as its owner, as ``email``, or as a guest.  Raises ``Unreachable``, ``WrongLogin``."""
+async def visit(place: Place, login: Login | None = None) -> AsyncIterator[DomainClient]:
+    """A client of the node: logged in, or with the key of its owner, or as a guest.
+
+    Raises ``Unreachable``, ``WrongIdentity`` or ``WrongLogin``.
+    """
     from p2pgrid.client.bridge import Here
     from p2pgrid.client.domain import open_client
 
-    password = ask_password(f"Password of {email}") if email else None
     client = await open_client(
         Here(),
         place.url,
-        email=email,
-        password=password,
-        key=None if email else place.key,
+        email=login.email if login else None,
+        password=login.password if login else None,
+        key=None if login else place.key,
         expect=place.expect,
         timeout=LINK_TIMEOUT,
     )
@@ -141,12 +166,10 @@ async def visit(place: Place, email: str | None = None) -> AsyncIterator[DomainC
 
 
 @asynccontextmanager
-async def visit_named(
-    node: str | None, on: str | None, email: str | None, base: Path | None
-) -> AsyncIterator[DomainClient]:
-    """A client of the node that ``--node`` or ``--on`` names; of the only own one without either."""
-    place = await find_place(on, base) if on else own_place(node, base)
-    async with visit(place, email) as client:
+async def visit_target(target: Target) -> AsyncIterator[DomainClient]:
+    """A client of the node that ``--on`` or ``--node`` names; of the only own one without either."""
+    place = await find_place(target.on, target.home) if target.on else own_place(target.node, target.home)
+    async with visit(place, target.login) as client:
         yield client
 
 
