@@ -208,7 +208,7 @@ def own_home(name: str | None, base: str | Path | None = None) -> Home:
         if not home.exists:
             raise UnknownNode(f"No node named {name!r} lives in {base_folder(base)}.")
         return home
-    candidates = homes(base)
+    candidates = [home for home in homes(base) if home.exists]  # a gateway has a home too, and no key
     if len(candidates) == 1:
         return candidates[0]
     live = [home for home in candidates if home.running()]
