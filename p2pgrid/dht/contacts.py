@@ -62,7 +62,10 @@ class Contact(Node):  # type: ignore[misc]
 
 
 class Peer(Contact):
-    """A contact we have a session or a table entry for, with what was measured of it.  Times are the engine's."""
+    """A contact we have a session or a table entry for, with what was measured of it.  Times are the engine's.
+
+    ``asked``: when the first request of those that it did not answer was sent.  ``fails``: how many those are.
+    """
 
     __slots__ = ("asked", "fails", "first", "heard", "http", "name", "probed", "seq", "server", "srtt", "var")
 
@@ -71,7 +74,7 @@ class Peer(Contact):
         self.first = now
         self.heard = now
         self.probed = now
-        self.asked = 0
+        self.asked = now
         self.fails = 0
         self.srtt = 0.0
         self.var = 0.0

@@ -394,15 +394,15 @@ class Engine:
         self.calls.end(call)
         self._channel.give_up(call.contact.key)
         if peer is not None:
-            self._failed(peer, now)
+            self._failed(peer, call.first)
         call.waiter.failed(call, now)
 
-    def _failed(self, peer: Peer, now: float) -> None:
+    def _failed(self, peer: Peer, asked: float) -> None:
+        if not peer.fails:
+            peer.asked = asked
         peer.fails += 1
-        # When nobody was heard since, it may be our own network that is down: then nobody is to blame.
-        if self.heard_any <= peer.heard + self.limits.probe_age and len(self.table) > 1:
-            return
-        if self.table.get(peer.id) is not peer:
+        # When nobody at all was heard since, it may be our own network that is down: then nobody is to blame.
+        if self.heard_any <= peer.asked or self.table.get(peer.id) is not peer:
             return
         bucket = self.table.buckets[self.table.index(peer.long_id)]
         if peer.fails >= self.limits.fails or (peer.fails >= 2 and bucket.replacement_nodes):

@@ -225,7 +225,7 @@ class Announce(Operation):
 class Search(Walk):
     """Collect listings of one tag: ``found`` gets each verified one as it arrives."""
 
-    __slots__ = ("_checked", "_found", "_keys", "_left", "_limit", "_order", "_pages", "_paging", "_tag")
+    __slots__ = ("_checked", "_found", "_given", "_keys", "_left", "_limit", "_order", "_pages", "_paging", "_tag")
 
     def __init__(
         self,
@@ -242,6 +242,8 @@ class Search(Walk):
         self._tag, self._limit, self._order, self._found = tag, limit, order, found
         self._keys: set[tuple[bytes, bytes]] = set()
         self._checked: set[bytes] = set()
+        self._given: dict[bytes, set[int]] = {}
+        """What each holder gave, by hash: one that repeats itself or sends forgeries is asked for no more pages."""
         self._pages: list[tuple[Contact, int, int]] = []
         """Holders with more: contact, next cursor, their total."""
         self._paging: dict[bytes, int] = {}
@@ -263,9 +265,8 @@ class Search(Walk):
         if self.over or not isinstance(answer, Page):
             return
         cursor = self._paging.pop(call.contact.key, 0)
-        for pair in answer.listings:
-            self._check(pair)
-        if answer.next > cursor and answer.listings:
+        honest = all([self._check(pair) for pair in answer.listings])
+        if honest and answer.next > cursor and self._news(call.contact.key, answer.listings):
             self._pages.append((call.contact, answer.next, answer.total))
         if cursor:
             self.step(now)
@@ -304,18 +305,25 @@ class Search(Walk):
             request = FindListings(MAKE_CALL, self._tag, self._order, cursor, self.asker.limits.page)
             self.asker.ask(contact, request, self, now)
 
-    def _check(self, pair: messages.Pair) -> None:
+    def _news(self, holder: bytes, pairs: Sequence[messages.Pair]) -> bool:
+        given = self._given.setdefault(holder, set())
+        before = len(given)
+        given.update(hash(pair) for pair in pairs)
+        return len(given) > before
+
+    def _check(self, pair: messages.Pair) -> bool:
         # Sixteen holders send the same bytes; each is verified once.
         proof = pair[0] + pair[1]
         if proof in self._checked:
-            return
+            return True
         try:
             listing = self.asker.check_listing(pair)
         except RemoteError as error:
             self.asker.blame(error)
-            return
+            return False
         self._checked.add(proof)
         self.take(listing)
+        return True
 
 
 class PingOnce(Operation):

@@ -67,7 +67,7 @@ class Upkeep:
             if self._engine.card.server:
                 self._probe(now)
                 self._refresh(now)
-            if not len(self._engine.table) and not self._joining:
+            if not self._joining and all(peer.fails for peer in self._engine.table.peers()):
                 self._join_again(now)
         self.due = min(self._tick, self._forget)
 

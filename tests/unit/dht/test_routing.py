@@ -1,0 +1,103 @@
+"""The table: exact neighbours, bounded buckets, no eviction of the living."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pgrid.dht.contacts import Peer
+from p2pgrid.dht.limits import Limits
+from p2pgrid.dht.routing import ID_BITS, Table
+
+LIMITS = Limits(k=4, cache=3)
+
+
+def peer(number: int) -> Peer:
+    return Peer(number.to_bytes(32, "big"), f"10.0.{number // 250}.{number % 250 + 1}", 4000, None, 0.0)
+
+
+def table(count: int, own: int = 0) -> tuple[Table, list[Peer]]:
+    made = Table(own.to_bytes(20, "big"), LIMITS, 0.0)
+    peers = [peer(n) for n in range(count)]
+    for each in peers:
+        made.add_contact(each)
+    return made, peers
+
+
+@given(st.integers(0, 300), st.integers(0, 2**ID_BITS - 1), st.integers(1, 20), st.integers(0, 2**ID_BITS - 1))
+def test_neighbours_are_the_exact_nearest(count, target, wanted, own):
+    made, _ = table(count, own)
+    everybody = sorted(made.peers(), key=lambda p: p.long_id ^ target)
+    assert made.nearest(target, wanted) == everybody[:wanted]
+
+
+@given(st.integers(0, 300), st.integers(0, 2**ID_BITS - 1))
+def test_buckets_part_the_id_space_and_keep_their_bounds(count, own):
+    made, _ = table(count, own)
+    assert made.buckets[0].range[0] == 0
+    assert made.buckets[-1].range[1] == 2**ID_BITS - 1
+    for left, right in zip(made.buckets, made.buckets[1:], strict=False):
+        assert left.range[1] + 1 == right.range[0]
+    for bucket in made.buckets:
+        assert len(bucket.nodes) <= LIMITS.k
+        assert len(bucket.replacement_nodes) <= LIMITS.cache
+        assert all(bucket.range[0] <= p.long_id <= bucket.range[1] for p in bucket.nodes.values())
+    for each in made.peers():
+        assert made.get(each.id) is each
+
+
+def full_bucket(made: Table) -> tuple[object, list[Peer]]:
+    bucket = next(b for b in made.buckets if len(b.nodes) == LIMITS.k and b.replacement_nodes)
+    return bucket, list(bucket.nodes.values())
+
+
+def test_a_newcomer_never_evicts_anybody():
+    made, _ = table(200)
+    bucket, before = full_bucket(made)
+    for number in range(1000, 1400):
+        made.add_contact(peer(number))
+    assert list(bucket.nodes.values()) == before
+
+
+def test_the_dead_are_replaced_by_the_newest_of_the_cache():
+    made, _ = table(200)
+    bucket, before = full_bucket(made)
+    newest = list(bucket.replacement_nodes.values())[-1]
+    made.remove_contact(before[1])
+    assert before[1].id not in bucket.nodes
+    assert newest.id in bucket.nodes
+    assert len(bucket.nodes) == LIMITS.k
+
+
+def test_whoever_was_heard_moves_to_the_recent_end():
+    made, _ = table(200)
+    bucket, before = full_bucket(made)
+    bucket.add_node(before[0])
+    assert list(bucket.nodes.values()) == [*before[1:], before[0]]
+
+
+def test_we_never_stand_in_our_own_table():
+    me = peer(5)
+    made = Table(me.id, LIMITS, 0.0)
+    assert not made.add_contact(me)
+    assert len(made) == 0
+
+
+def test_stale_buckets_by_the_time_handed_in():
+    made, _ = table(100)
+    assert made.stale(10.0, 60.0) == []
+    assert made.stale(60.0, 60.0) == made.buckets
+
+
+def test_buckets_keep_their_order_when_they_split():
+    source = random.Random(3)
+    numbers = source.sample(range(10_000), 300)
+    made = Table(bytes(20), LIMITS, 0.0)
+    for number in numbers:
+        made.add_contact(peer(number))
+    order = {n: at for at, n in enumerate(numbers)}
+    for bucket in made.buckets:
+        places = [order[int.from_bytes(p.key, "big")] for p in bucket.nodes.values()]
+        assert places == sorted(places)

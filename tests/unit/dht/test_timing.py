@@ -1,0 +1,164 @@
+"""Waits, tries, votes and our own announcements."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pgrid.crypto import Identity
+from p2pgrid.dht.announcements import Announcements
+from p2pgrid.dht.calls import SLOW_MOST, Call, Calls
+from p2pgrid.dht.contacts import Contact, Peer
+from p2pgrid.dht.greetings import Greetings
+from p2pgrid.dht.limits import Limits
+from p2pgrid.dht.operations import Operation
+from p2pgrid.dht.secrets import Allowance, Seen
+from p2pgrid.dht.votes import Votes
+from p2pgrid.errors import InvalidInput, TooLarge
+from p2pgrid.ids import normalise_tag
+
+LIMITS = Limits()
+
+
+def peer(srtt: float = 0.0) -> Peer:
+    made = Peer(bytes(32), "10.0.0.1", 1, None, 0.0)
+    if srtt:
+        made.measured(srtt)
+    return made
+
+
+def call(number: int = 1) -> Call:
+    return Call(number, peer(), 17, b"", 0, Operation(None))
+
+
+def test_waits_adapt_to_each_peer():
+    calls = Calls(LIMITS, 0)
+    assert calls.wait(None) == LIMITS.try_first
+    quick, far = peer(0.004), peer(0.1)
+    for _ in range(40):
+        quick.measured(0.004)
+        far.measured(0.1)
+    assert calls.wait(quick) == LIMITS.try_least
+    assert 0.1 < calls.wait(far) < 0.11
+    assert calls.wait(peer(5.0)) == SLOW_MOST
+
+
+def test_strangers_are_given_what_is_typical_here():
+    calls = Calls(LIMITS, 0)
+    for _ in range(30):
+        one = call()
+        calls.begin(one, None, 0.0)
+        calls.take(1, 17, bytes(32))
+        calls.measured(one, peer(), 0.05)
+    assert 0.15 < calls.wait(None) < 0.25
+
+
+def test_a_call_is_first_slow_then_tried_again_and_then_over():
+    calls = Calls(LIMITS, 0)
+    one = call()
+    calls.begin(one, None, 0.0)
+    times = []
+    while len(times) < 10:
+        now = calls.next_due()
+        if now is None:
+            break
+        times.append(now)
+        assert calls.due(now - 0.0001) == []
+        assert calls.due(now) == [one]
+        if not one.slow:
+            calls.slow(one, None, now)
+        elif one.tries < LIMITS.tries:
+            calls.again(one, now)
+        else:
+            calls.end(one)
+    assert times == pytest.approx([0.25, 0.5, 1.0, 2.0])
+    assert len(calls) == 0
+
+
+def test_an_answer_counts_only_from_whom_was_asked_and_what_was_asked():
+    calls = Calls(LIMITS, 0)
+    calls.begin(call(), None, 0.0)
+    assert calls.take(1, 17, b"x" * 32) is None
+    assert calls.take(1, 18, bytes(32)) is None
+    assert calls.take(2, 17, bytes(32)) is None
+    assert calls.take(1, 17, bytes(32)) is not None
+    assert calls.take(1, 17, bytes(32)) is None
+    assert calls.next_due() is None
+
+
+def test_numbers_in_use_are_not_given_twice():
+    calls = Calls(LIMITS, 2**32 - 2)
+    calls.begin(call(2**32 - 1), None, 0.0)
+    calls.begin(call(0), None, 0.0)
+    assert calls.number() == 1
+
+
+def test_a_silent_address_is_greeted_a_few_times_and_told_once():
+    greetings = Greetings(LIMITS)
+    told: list[Contact | None] = []
+    for _ in range(2):
+        greetings.begin(("10.0.0.1", 1), lambda contact, at: told.append(contact), 0.0)
+    sent = 0
+    while (now := greetings.next_due()) is not None:
+        sent += len(greetings.due(now))
+    assert sent == LIMITS.tries
+    assert told == [None, None]
+
+
+def test_a_majority_of_address_groups_decides_what_our_address_is():
+    votes = Votes(8)
+    assert votes.winner() is None
+    votes.add("10.1.0.1", ("1.1.1.1", 1))
+    assert votes.winner() == ("1.1.1.1", 1)
+    for host in range(50):  # one network with many nodes has one voice
+        votes.add(f"10.2.0.{host}", ("6.6.6.6", 6))
+    assert votes.winner() is None
+    votes.add("10.3.0.1", ("1.1.1.1", 1))
+    assert votes.winner() == ("1.1.1.1", 1)
+    for group in range(20):
+        votes.add(f"10.{group}.9.1", ("2.2.2.2", 2))
+    assert len(votes._words) == 8
+
+
+def test_an_allowance_refills_with_time():
+    allowance = Allowance(10.0, 2.0, 0.0)
+    assert [allowance.take(0.0) for _ in range(3)] == [True, True, False]
+    assert allowance.take(0.1)
+    assert not allowance.take(0.1)
+
+
+def test_what_was_seen_is_remembered_for_a_period_within_bounds():
+    seen = Seen(3, 10.0, 0.0)
+    seen.add(b"a", 0.0)
+    seen.add(b"b", 11.0)
+    assert b"a" in seen
+    seen.add(b"c", 22.0)
+    assert b"a" not in seen
+    for number in range(100):
+        seen.add(b"%d" % number, 23.0)
+        assert len(seen) <= 6
+
+
+def test_our_listings_grow_in_number_even_when_the_clock_stands_or_the_node_restarts():
+    identity = Identity(bytes(32))
+    wall = 1_800_000_000.0
+    announcements = Announcements(identity, LIMITS, lambda: wall)
+    one = announcements.add(normalise_tag("t"), bytes(16), "title")
+    seqs = [announcements.sign(one, "n", ()).record.seq for _ in range(3)]
+    assert seqs == sorted(set(seqs))
+    wall += 1
+    again = Announcements(identity, LIMITS, lambda: wall)
+    other = again.add(normalise_tag("t"), bytes(16), "title")
+    assert again.sign(other, "n", ()).record.seq > seqs[-1]
+
+
+def test_announcements_are_bounded_and_checked():
+    announcements = Announcements(Identity(bytes(32)), Limits(announcements=2), lambda: 1.0)
+    with pytest.raises(InvalidInput):
+        announcements.add(normalise_tag("t"), b"short", "")
+    for number in range(2):
+        announcements.add(normalise_tag("t"), bytes([number]) * 16, "")
+    announcements.add(normalise_tag("t"), bytes(16), "again")
+    with pytest.raises(TooLarge):
+        announcements.add(normalise_tag("u"), bytes(16), "")
+    assert announcements.remove(normalise_tag("t"), bytes(16)).title == "again"
+    assert announcements.remove(normalise_tag("t"), bytes(16)) is None
