@@ -57,7 +57,7 @@ class ActionObject:
         return await self._client.door.read_result(self.id)
 
     def __repr__(self) -> str:
-        return f"<released result {self.id}; .get() fetches it>"
+        return f"<released result {clean(self.id)}; .get() fetches it>"
 
 
 class UserCode(Shown):
@@ -118,7 +118,7 @@ class UserCodeStatusChange:
     link: UserCode
 
     def __repr__(self) -> str:
-        return f"UserCodeStatusChange({self.link.name})"
+        return f"UserCodeStatusChange({clean(self.link.name)})"
 
 
 class Request(Shown):
@@ -236,7 +236,10 @@ def local_function(code: str, name: str) -> Callable[..., Any]:
     """The function that submitted source defines, without its decorators, for the owner's own process."""
     import ast
 
-    tree = ast.parse(code)
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise BadCode("The submitted code is no Python.") from error
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             node.decorator_list = []

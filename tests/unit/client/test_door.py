@@ -195,3 +195,18 @@ async def test_the_error_that_a_domain_answers_with_is_what_the_caller_gets() ->
     with pytest.raises(P2PError) as caught:
         await Door(Refusing(), WHO).read_result("execution")
     assert type(caught.value) is TooLarge
+
+
+async def test_rows_that_were_cut_are_asked_for_one_by_one() -> None:
+    class Short(Store):
+        def answer(self, verb: str, args: dict[str, Any]) -> Any:
+            if verb == "request.get":
+                return {"id": args["id"], "code": "all of it", "more": 1}
+            return [{"id": "a", "code": "whole"}, {"id": "b", "code": "", "cut": True}]
+
+    store = Short()
+    assert await Door(store, WHO).rows("request.list", project=None) == [
+        {"id": "a", "code": "whole"},
+        {"id": "b", "code": "all of it"},
+    ]
+    assert [verb for verb, _, _ in store.calls] == ["request.list", "request.get"]
