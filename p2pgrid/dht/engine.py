@@ -134,9 +134,11 @@ class Engine:
 
     # ------------------------------------------------------------ what a shell asks for
 
-    def begin_join(self, greetings: int, ended: Callable[[list[Contact], float], None]) -> Join:
+    def begin_join(
+        self, greetings: int, met: Callable[[], None], ended: Callable[[list[Contact], float], None]
+    ) -> Join:
         """For ``Upkeep.join``, which is what a shell calls."""
-        operation = Join(self, greetings, ended)
+        operation = Join(self, greetings, met, ended)
         self._operations.add(operation)
         return operation
 

@@ -152,11 +152,21 @@ class Walk(Operation):
 class Join(Walk):
     """Find our own neighbourhood from bare addresses and saved contacts: ``ended`` gets who answered."""
 
-    __slots__ = ("_greetings",)
+    __slots__ = ("_greetings", "_met")
 
-    def __init__(self, asker: Asker, greetings: int, ended: Callable[[list[Contact], float], None]) -> None:
+    def __init__(
+        self,
+        asker: Asker,
+        greetings: int,
+        met: Callable[[], None],
+        ended: Callable[[list[Contact], float], None],
+    ) -> None:
         super().__init__(asker, asker.own_id(), ended)
-        self._greetings = greetings
+        self._greetings, self._met = greetings, met
+
+    def answered(self, call: Call, answer: Answer, now: float) -> None:
+        self._met()
+        super().answered(call, answer, now)
 
     def greeted(self, contact: Contact | None, now: float) -> None:
         """One bare address told its key, or stayed silent."""
@@ -265,8 +275,8 @@ class Search(Walk):
         if self.over or not isinstance(answer, Page):
             return
         cursor = self._paging.pop(call.contact.key, 0)
-        honest = all([self._check(pair) for pair in answer.listings])
-        if honest and answer.next > cursor and self._news(call.contact.key, answer.listings):
+        checked = [self._check(pair) for pair in answer.listings]
+        if all(checked) and answer.next > cursor and self._news(call.contact.key, answer.listings):
             self._pages.append((call.contact, answer.next, answer.total))
         if cursor:
             self.step(now)

@@ -345,17 +345,26 @@ class DhtNode:
 
     async def _join(self, endpoints: Sequence[Endpoint], saved: Sequence[Contact], timeout: float) -> bool:
         ended: asyncio.Future[bool] = self._future()
+        first: asyncio.Future[None] = self._future()
+
+        def met() -> None:
+            self.joined = True
+            _settle(first, None)
 
         def over(joined: bool, at: float) -> None:
-            self.joined = self.joined or joined
+            _settle(first, None)
             _settle(ended, joined)
 
-        self._engine.upkeep.join(endpoints, saved, over, self._loop.time())
+        self._engine.upkeep.join(endpoints, saved, over, self._loop.time(), met)
         self._flush()
         try:
-            return await self._wait(ended, timeout)
+            await self._wait(first, timeout)
+            return await self._wait(ended, JOIN_GRACE)
         except TimeoutError:
-            return self.joined
+            # Known to somebody is joined; the rest of the neighbourhood is still being asked.
+            return first.done() and not first.cancelled()
+        finally:
+            ended.cancel()
 
     async def _contact(self, peer: NodeId | str | Address) -> Contact:
         if isinstance(peer, bytes):

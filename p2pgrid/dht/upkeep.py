@@ -72,9 +72,17 @@ class Upkeep:
         self.due = min(self._tick, self._forget)
 
     def join(
-        self, bootstrap: Sequence[Endpoint], saved: Sequence[Contact], ended: Callable[[bool, float], None], now: float
+        self,
+        bootstrap: Sequence[Endpoint],
+        saved: Sequence[Contact],
+        ended: Callable[[bool, float], None],
+        now: float,
+        met: Callable[[], None] = lambda: None,
     ) -> None:
-        """Greet and ask; ``ended`` hears whether anybody answered, when our own neighbourhood is known."""
+        """Greet and ask; ``ended`` hears whether anybody answered, when our own neighbourhood is known.
+
+        ``met`` is told of each answer on the way.
+        """
         engine = self._engine
         self._bootstrap = tuple(dict.fromkeys((*self._bootstrap, *bootstrap)))[-MAX_BOOTSTRAP:]
         self._saved = tuple(dict.fromkeys((*saved, *self._saved)))[:MAX_BOOTSTRAP]
@@ -87,7 +95,7 @@ class Upkeep:
                 self._fill(at)
             ended(bool(answered), at)
 
-        operation = engine.begin_join(len(bootstrap), over)
+        operation = engine.begin_join(len(bootstrap), met, over)
         for endpoint in bootstrap:
             engine.greet(endpoint, operation.greeted, now)
         operation.begin(now, saved)
