@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 nothing found, 4 not reachable in t
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -56,6 +57,8 @@ class Listing(TyperGroup):
 def ended(work: Callable[[], object], *, as_json: bool) -> int:
     """Run a command; tell what went wrong, if something did; the exit code."""
     never_fail_to_encode()
+    # What a library logs is no part of a command's words; a node that is launched sets its own log up.
+    logging.getLogger("p2pgrid").addHandler(logging.NullHandler())
     try:
         result = work()
         sys.stdout.flush()

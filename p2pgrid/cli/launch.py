@@ -181,7 +181,8 @@ def _here(plan: Plan, out: Out, password: str | None, report_fd: int | None) -> 
         _keep_settings(plan)
         if report_fd is None:
             _show(out, about)
-            out.note("Stop it with Ctrl-C." if sys.stderr.isatty() else "")
+            if sys.stderr.isatty():
+                out.note("Stop it with Ctrl-C.")
         reporter.tell({"ready": about})
 
     try:

@@ -82,11 +82,13 @@ class Out:
             table.add_column(Text(clean(column)), overflow="fold", max_width=PROSE_WIDTH if prose else None)
         for row in cells:
             table.add_row(*map(Text, row))
-        terminal.print(table)
+        with terminal.capture() as drawn:
+            terminal.print(table)
+        print("\n".join(line.rstrip() for line in drawn.get().rstrip().splitlines()), flush=True)
 
     def pairs(self, fields: Mapping[str, Any], title: str = "") -> None:
         """A thing with its fields, one below the other; empty ones are left out."""
-        shown = [(name, value) for name, value in fields.items() if value not in (None, "", [], {})]
+        shown = [(name.replace("_", " "), value) for name, value in fields.items() if value not in (None, "", [], {})]
         self.table((title or "field", "value"), shown)
 
     def code(self, source: str) -> None:
