@@ -42,7 +42,7 @@ async def login(
 
 def search(
     *tags: str,
-    bootstrap: Sequence[str] = (),
+    bootstrap: str | Sequence[str] = (),
     home: str | Path | None = None,
     match: Literal["all", "any"] = "all",
     limit: int = DEFAULT_LIMIT,

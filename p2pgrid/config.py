@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from p2pgrid.errors import BadConfig
+from p2pgrid.ids import host_ports
 
 DEFAULT_EMAIL: Final = "info@openmined.org"
 DEFAULT_PASSWORD: Final = "changethis"  # noqa: S105 - public by design; DefaultPassword keeps it on loopback
@@ -50,6 +51,8 @@ class NodeSettings(BaseSettings):
     """The data owner's password; unset keeps what the database has, at first the default one."""
     database_url: str | None = None
     """Any SQLAlchemy URL; SQLite in the home folder when unset."""
+    allow_unsandboxed: bool = False
+    """Run approved code even where this machine cannot take its network and other processes away from it."""
     log_json: bool = False
     log_level: str = "INFO"
 
@@ -68,7 +71,7 @@ class NodeSettings(BaseSettings):
     @field_validator("bootstrap", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return tuple(part for part in re.split(r"[\s,]+", value) if part) if isinstance(value, str) else value
+        return host_ports(value) if isinstance(value, (str, list, tuple)) else value
 
     @field_validator("gateway")
     @classmethod

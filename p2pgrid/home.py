@@ -1,6 +1,6 @@
 """A node's home folder: its key, its owner's key, its lock, its run state, and where everything else lives.
 
-<base>/NAME/  node.key owner.key (0600)  config.toml  domain.sqlite  assets/  peers  log  run.json  lock
+<base>/NAME/  node.key owner.key (0600)  config.toml  domain.sqlite  assets/  peers  port  log  run.json  lock
 """
 
 from __future__ import annotations
@@ -147,6 +147,11 @@ class Home:
     def _key(self, file_name: str) -> Identity:
         path = self.path / file_name
         if not path.exists():
+            if file_name == "node.key" and (self.path / "domain.sqlite").exists():
+                raise BadHome(
+                    f"The key file {path} is gone, and a domain that belongs to it is still here.",
+                    fix="Restore the key from a backup. Without it: keep what you need, then launch with --reset.",
+                )
             self.make()
             write_atomically(path, secrets.token_bytes(KEY_BYTES).hex().encode(), replace=False)
         try:
@@ -174,6 +179,19 @@ class Home:
         except (OSError, ValueError, TypeError):
             return None
         return state if self.in_use else None
+
+    def last_port(self) -> int:
+        """The port of the last run; 0 when there was none."""
+        try:
+            port = int((self.path / "port").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0
+        return port if 0 < port < 65_536 else 0
+
+    def keep_port(self, port: int) -> None:
+        """Remember the port for the next run, so that others find the node where it was."""
+        if port != self.last_port():
+            write_atomically(self.path / "port", str(port).encode())
 
     def save_peers(self, snapshot: list[bytes]) -> None:
         """Keep the routing table's contacts for the next start."""

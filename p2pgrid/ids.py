@@ -19,6 +19,8 @@ NodeId = NewType("NodeId", bytes)
 Tag = NewType("Tag", str)
 
 _LEADING = re.compile(r"^[#\s]+")
+_BETWEEN = re.compile(r"[\s,]+")
+_AROUND = re.compile(r"^\w+://|/.*$")
 _GAPS = re.compile(r"[\s_]")
 _UNSHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _BLANK = re.compile(
@@ -76,6 +78,12 @@ def normalise_tags(raw: Iterable[str]) -> tuple[Tag, ...]:
     """Each tag once, in the order given; a text is one tag, not a row of letters."""
     raw = (raw,) if isinstance(raw, str) else raw
     return tuple(dict.fromkeys(normalise_tag(tag) for tag in raw))
+
+
+def host_ports(raw: str | Iterable[str]) -> tuple[str, ...]:
+    """host:port texts from one text (commas or spaces between them) or several; a URL's scheme and path are dropped."""
+    texts = _BETWEEN.split(raw) if isinstance(raw, str) else raw
+    return tuple(_AROUND.sub("", str(text).strip()) for text in texts if str(text).strip())
 
 
 def tag_key(tag: Tag) -> NodeId:

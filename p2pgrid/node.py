@@ -32,6 +32,8 @@ JOIN_INTERVAL: Final = 20.0
 SAVE_INTERVAL: Final = 60.0
 """Seconds between snapshots of the routing table."""
 CLOSE_TIMEOUT: Final = 5.0
+CONFINED: Final = ("rlimits", "no-network", "own-processes", "hidden")
+"""Measures without which a stranger's code is not run, unless the owner's settings say so."""
 
 
 class Node:
@@ -70,6 +72,8 @@ class Node:
         self._held.push_async_callback(self.http.close)
         self.home.save_run(self._run_state())
         self._held.callback(self.home.clear_run)
+        if self.settings.allow_unsandboxed:
+            log.warning("submitted code may run without full confinement: allow_unsandboxed is set")
         self.domain.on_change(self._changed.set)
         self._changed.set()
         self._own(self._announce())
@@ -80,7 +84,8 @@ class Node:
 
     async def _open_domain(self) -> DomainService:
         settings = self.settings
-        runner = Runner(hide=[self.home.path.parent])  # the keys of sibling nodes lie there too
+        # The keys of sibling nodes lie in the base folder too.
+        runner = Runner(hide=[self.home.path.parent], require=() if settings.allow_unsandboxed else CONFINED)
         self._held.push_async_callback(runner.close)
         domain = DomainService(
             Storage(settings.database_url or self.home.database_url, self.home.assets),
@@ -102,12 +107,19 @@ class Node:
         return domain
 
     async def _listen(self) -> tuple[HttpServer, DhtNode]:
-        """HTTP and DHT on one port number; with port 0 until a number is free for both."""
+        """HTTP and DHT on one port number; with port 0 the last one, so that others find us again, or a free one."""
         settings = self.settings
         links = LinkServer(self.identity, self._dispatch)
+        wanted = settings.port or self.home.last_port()
         for left in reversed(range(PORT_TRIES)):
             http = HttpServer(self, links)
-            await http.start(settings.host, settings.port)
+            try:
+                await http.start(settings.host, wanted)
+            except PortTaken:
+                if settings.port or not wanted:
+                    raise
+                wanted = 0  # somebody took the number that we had by chance last time
+                continue
             try:
                 dht = await DhtNode.start(
                     settings.host,
@@ -123,10 +135,12 @@ class Node:
                 await http.close()
                 if settings.port or not left:
                     raise
+                wanted = 0
                 continue
             except BaseException:
                 await http.close()
                 raise
+            self.home.keep_port(http.port)
             return http, dht
         raise PortTaken("No number was free for both UDP and TCP.")
 
@@ -188,7 +202,7 @@ class Node:
             "node-id": self.id,
             "name": self.name,
             "version": __version__,
-            "uptime-s": round(time.time() - self.started, 1),
+            "uptime-seconds": round(time.time() - self.started, 1),
             "dht": self.dht_address,
             "peers": sum(peer.state != "offline" for peer in self.dht.peers()),
             "datasets": len({dataset for _, dataset, _ in self.domain.listings()}),
@@ -240,6 +254,8 @@ class Node:
 
     async def _ping(self, args: dict[str, Any]) -> dict[str, Any]:
         target = str(args.get("target", ""))
+        if target in (self.id, self.dht_address):
+            return {"id": self.id, "name": self.name, "rtt_ms": 0.0, "state": "online"}
         pong = await self.dht.ping(target if ":" in target else parse_node_id(target))
         return {"id": pong.id.hex(), "name": pong.name, "rtt_ms": pong.rtt_ms, "state": pong.state}
 
@@ -268,7 +284,13 @@ class Node:
                 self.dht.withdraw(tag, dataset)
             for (tag, dataset), title in wanted.items():
                 if known.get((tag, dataset)) != title:
-                    await self.dht.announce(tag, dataset, title)
+                    await self._list(tag, dataset, title)
+
+    async def _list(self, tag: Tag, dataset: bytes, title: str) -> None:
+        try:
+            await self.dht.announce(tag, dataset, title)
+        except P2PError as error:  # one listing too many must not stop the others
+            log.warning("#%s of %r is not listed on the grid: %s", tag, title, error.cause)
 
     async def _save_peers(self) -> None:
         while True:

@@ -47,6 +47,8 @@ def load_source(source: str) -> Loaded:
     except Exception as error:  # readers raise whatever they like on damaged files
         kind = path.suffix.lower().lstrip(".") or "data"
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if "allow_pickle" in reason:  # numpy's hint, and the last thing to do with a file of unknown origin
+            reason = "it is no plain array"
         raise InvalidInput(
             f"{source!r} cannot be read as {kind}: {reason}.",
             fix="Check that the file is whole and that its suffix says what it is.",

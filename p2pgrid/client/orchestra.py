@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -30,6 +31,12 @@ class ServerHandle(Shown):
     def __init__(self, node: Node, bridge: Bridge) -> None:
         self._node = node
         self._bridge_used = bridge
+        self._watcher = asyncio.create_task(self._land_when_told())
+
+    async def _land_when_told(self) -> None:
+        """Land when the node's owner says so from elsewhere."""
+        await self._node.stopping.wait()
+        await self._node.close()
 
     @property
     def _bridge(self) -> Bridge:
@@ -68,7 +75,11 @@ class ServerHandle(Shown):
     @bridged
     async def land(self) -> None:
         """Stop the node and free its home."""
-        await self._node.close()
+        await self._land()
+
+    async def _land(self) -> None:
+        self._node.stopping.set()
+        await self._watcher
 
     def fields(self) -> Mapping[str, Any]:
         """Where it is."""

@@ -14,7 +14,7 @@ from p2pgrid.client.functions import GridFunction
 from p2pgrid.client.held import AssetPointer, HeldAsset
 from p2pgrid.client.show import Shown, ShownList, clean
 from p2pgrid.domain.review import statement
-from p2pgrid.errors import BadCode
+from p2pgrid.errors import BadCode, InvalidInput
 
 CODE_REQUEST: Final = b"code-request"
 SUBMIT_TIMEOUT: Final = 120.0
@@ -81,12 +81,14 @@ class UserCode(Shown):
         return local_function(self.code, self.name)
 
     @bridged
-    async def __call__(self, /, **inputs: Any) -> ActionObject:
+    async def __call__(self, /, *unnamed: Any, **inputs: Any) -> ActionObject:
         """Run the approved function at its domain, or get what was released before.
 
         Each input is an asset, a pointer, or the private value itself; only its digest is sent.
         Raises ``Pending``, ``Denied``, ``PolicyRefused`` or ``RunFailed``.
         """
+        if unnamed:
+            raise InvalidInput(f"{self.name} got an input without a name.", fix=f"Name it: {self.name}(data=asset)")
         named = {name: input_reference(value) for name, value in inputs.items()}
         answer = await self._client.door.call("code.call", id=self.id, inputs=named, timeout=RUN_TIMEOUT)
         return ActionObject(self._client, str(answer["execution"]))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from p2pgrid.client.bridge import Bridge, bridged
 from p2pgrid.client.show import Shown, ShownList
 from p2pgrid.errors import NoBootstrap, Unreachable
-from p2pgrid.ids import NodeId, normalise_tags
+from p2pgrid.ids import NodeId, host_ports, normalise_tags
 
 if TYPE_CHECKING:
     from p2pgrid.client.domain import DomainClient
@@ -78,7 +78,7 @@ async def stream(
     bridge: Bridge,
     tags: Sequence[str],
     *,
-    bootstrap: Sequence[str] = (),
+    bootstrap: str | Sequence[str] = (),
     home: str | Path | None = None,
     match: Literal["all", "any"] = "all",
     limit: int = DEFAULT_LIMIT,
@@ -88,7 +88,7 @@ async def stream(
     from p2pgrid.dht import DhtNode
 
     wanted = normalise_tags(tags)
-    ways_in = list(bootstrap) or known_ways_in(home)
+    ways_in = host_ports(bootstrap) or host_ports(known_ways_in(home))
     if not ways_in:
         raise NoBootstrap("No node of the grid is known.", fix="Give one with --bootstrap HOST:PORT.")
     began = time.perf_counter()
@@ -147,6 +147,8 @@ def known_ways_in(home: str | Path | None) -> list[str]:
 
 
 def host_towards(ways_in: Sequence[str]) -> str:
-    """The address to send from: loopback towards loopback, any otherwise."""
-    local = all(str(way).startswith(("127.", "localhost:")) for way in ways_in)
+    """The address to send from: loopback towards loopback, any otherwise; IPv6 where all ways in are."""
+    local = all(way.startswith(("127.", "localhost:", "[::1]")) for way in ways_in)
+    if all(way.startswith("[") for way in ways_in):
+        return "::1" if local else "::"
     return "127.0.0.1" if local else "0.0.0.0"  # noqa: S104 - a client that no one may enter

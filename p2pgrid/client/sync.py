@@ -15,6 +15,7 @@ from p2pgrid.client.bridge import portal
 from p2pgrid.client.domain import DomainClient, node_url, open_client
 from p2pgrid.client.orchestra import ServerHandle, launch_node
 from p2pgrid.client.search import DEFAULT_LIMIT, DEFAULT_TIMEOUT, SearchResults, collect
+from p2pgrid.client.show import clean
 from p2pgrid.crypto import Identity
 
 
@@ -35,7 +36,7 @@ def launch(
     started = bridge.run(
         launch_node(bridge, name=name, port=port, host=host, dev_mode=dev_mode, reset=reset, **options)
     )
-    bridge.at_exit(started._node.close)
+    bridge.at_exit(started._land)
     print(f"Started {started.name} on {started.url} (DHT {started.dht_address}) in {time.perf_counter() - began:.2f} s")
     return started
 
@@ -58,13 +59,13 @@ def login(
     """
     bridge = portal()
     client = bridge.run(open_client(bridge, node_url(url, port), email=email, password=password, key=key))
-    print(f"Logged into {client.name} as <{client.email or 'guest'}>")
+    print(f"Logged into {clean(client.name)} as <{client.email or 'guest'}>")
     return client
 
 
 def search(
     *tags: str,
-    bootstrap: Sequence[str] = (),
+    bootstrap: str | Sequence[str] = (),
     home: str | Path | None = None,
     match: Literal["all", "any"] = "all",
     limit: int = DEFAULT_LIMIT,
