@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from p2pgrid.client.projects import Project
     from p2pgrid.client.requests import ActionObject, Request, RequestStatus, UserCode
     from p2pgrid.client.search import Found, SearchResults
+    from p2pgrid.client.sync import login, orchestra, search
     from p2pgrid.client.values import Asset, Contributor, Dataset, roles
     from p2pgrid.dht import DhtNode
     from p2pgrid.errors import LocalError, P2PError, RemoteError
-    from p2pgrid.client.sync import login, orchestra, search
 
 __version__ = "0.1.0.dev0"
 
