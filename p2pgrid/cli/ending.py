@@ -48,7 +48,8 @@ class Listing(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put ``list`` where no other command of the group is named."""
-        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+        named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        if not named and not ctx.resilient_parsing:  # a shell that completes words asks for the commands
             args = ["list", *args]
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed

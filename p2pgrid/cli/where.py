@@ -105,8 +105,9 @@ async def client_node(base: Path | None, bootstrap: Sequence[str] = ()) -> Async
     from p2pgrid.client.search import host_towards, known_ways_in
     from p2pgrid.dht import DhtNode
     from p2pgrid.errors import NoBootstrap
+    from p2pgrid.ids import host_ports
 
-    ways_in = list(bootstrap) or known_ways_in(base)
+    ways_in = host_ports(bootstrap) or host_ports(known_ways_in(base))
     if not ways_in:
         raise NoBootstrap("No node of the grid is known.", fix="Give one with --bootstrap HOST:PORT.")
     node = await DhtNode.start(host_towards(ways_in), 0, bootstrap=ways_in, mode="client")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from p2pgrid import __version__
 from p2pgrid.cli.app import app
+from p2pgrid.home import Home
 
 COMMANDS = [
     ["launch"],
@@ -93,6 +96,23 @@ def test_wrong_use_is_one_message_with_a_code(words: list[str]) -> None:
     assert "\nfix: Look at: p2pgrid" in plain.stderr
     assert json.loads(as_json.stdout)["error"]["code"] == "P2P-0900"
     assert as_json.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [("p2pgrid se", ["search"]), ("p2pgrid datasets ", ["list", "show"]), ("p2pgrid id --node ", ["Alice", "Bob"])],
+)
+def test_shells_complete_commands_and_own_nodes(line: str, offered: list[str], tmp_path: Path) -> None:
+    for name in ("Bob", "Alice"):
+        Home(name, tmp_path).identity()
+    words = line.split(" ")
+    asked = {"_P2PGRID_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    environment = {**os.environ, **asked, "P2PGRID_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "p2pgrid"], capture_output=True, text=True, timeout=60, env=environment, check=True
+    )
+
+    assert done.stdout.split() == offered
 
 
 def test_the_help_imports_nothing_heavy() -> None:
