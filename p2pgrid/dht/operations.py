@@ -83,13 +83,14 @@ class Operation:
 class Walk(Operation):
     """A lookup with requests: ``ended`` gets the nearest that answered."""
 
-    __slots__ = ("ended", "lookup", "target")
+    __slots__ = ("_told", "ended", "lookup", "target")
 
     def __init__(self, asker: Asker, target: bytes, ended: Callable[[list[Contact], float], None]) -> None:
         super().__init__(asker)
         limits = asker.limits
         self.target = target
         self.ended = ended
+        self._told: set[bytes] = set()
         self.lookup = Lookup(target, limits.k, limits.alpha, limits.lookup_asked, asker.own_id())
 
     def begin(self, now: float, more: Sequence[Contact] = ()) -> None:
@@ -129,6 +130,9 @@ class Walk(Operation):
     def hear(self, teller: Contact, contacts: Iterable[bytes]) -> None:
         """Take in contacts that a peer told."""
         for packed in contacts:
+            if packed in self._told:
+                continue
+            self._told.add(packed)
             try:
                 contact = Contact.unpack(packed)
                 if not may_tell(teller.ip, contact.ip):

@@ -70,6 +70,7 @@ class DhtNode:
         self._timer_at = float("inf")
         self._closed = False
         self._ending: set[asyncio.Future[Any]] = set()
+        self._hunts: set[_Hunt] = set()
         self.joined = False
 
     # ------------------------------------------------------------ life
@@ -153,6 +154,9 @@ class DhtNode:
         for future in list(self._ending):
             if not future.done():
                 future.set_exception(Unreachable("The DHT node was closed."))
+                future.exception()  # retrieved: not everybody who began something still waits for it
+        for hunt in list(self._hunts):
+            hunt.end()
         self._stream.close()
         await asyncio.sleep(0)  # the transport closes its socket at the loop's next turn
 
@@ -256,14 +260,17 @@ class DhtNode:
         wanted = normalise_tags(tags)
         if not wanted or match not in ("all", "any") or limit < 1:
             raise InvalidInput("A search needs a tag, match 'all' or 'any', and a limit of at least 1.")
+        if self._closed:
+            raise Unreachable("The DHT node was closed.")
         hunt = _Hunt(self, wanted, match, limit)
+        self._hunts.add(hunt)
         try:
-            async with asyncio.timeout(timeout):
-                async for listing in hunt.results():
-                    yield listing
-        except TimeoutError:
-            return
+            # The deadline is for us alone: it must not strike while whoever reads works on a listing.
+            deadline = self._loop.time() + timeout
+            while (listing := await hunt.next(deadline)) is not None:
+                yield listing
         finally:
+            self._hunts.discard(hunt)
             hunt.stop()
 
     async def ping(self, peer: NodeId | str | Address, timeout: float = 3.0) -> Pong:
@@ -439,6 +446,7 @@ class _Hunt:
         self._seen: dict[tuple[bytes, bytes], set[Tag]] = {}
         self._queue: asyncio.Queue[Verified[Listing] | None] = asyncio.Queue(FOUND_QUEUE)
         self._open = len(tags)
+        self._given = 0
         engine, now = node._engine, node._loop.time()
         each = limit if self._needed == 1 else MOST_EACH
         self._searches = [engine.search(tag, each, self._found, self._ended, now) for tag in tags]
@@ -459,18 +467,24 @@ class _Hunt:
             with contextlib.suppress(asyncio.QueueFull):
                 self._queue.put_nowait(None)
 
-    async def results(self) -> AsyncIterator[Verified[Listing]]:
-        given = 0
-        while given < self._limit:
-            if self._open <= 0 and self._queue.empty():
-                return
-            listing = await self._queue.get()
-            if listing is None:
-                return
-            given += 1
-            yield listing
+    async def next(self, deadline: float) -> Verified[Listing] | None:
+        """The next listing; None at the end, or when it is past the deadline (the loop's time)."""
+        if self._given >= self._limit or (self._open <= 0 and self._queue.empty()):
+            return None
+        self._given += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._queue.get()
+        except TimeoutError:
+            return None
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._open = 1
+        self._ended([], 0.0)
 
     def stop(self) -> None:
+        """Nobody reads any more."""
         for search in self._searches:
             search.close()
 

@@ -242,18 +242,38 @@ async def test_closing_ends_whoever_waits_and_frees_the_port():
 
 
 async def test_a_search_ends_at_its_deadline_or_when_its_reader_goes():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.1", 0))
-        async with grid(3) as (a, b, c):
-            await b.announce("x", DATASET, title="t")
-            await c.close()
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-            assert await titles(a, "x", timeout=0.05) == ["t"]
-            assert loop.time() - began < 1.0
-            async for _ in a.search("x"):
-                break
-            await until(lambda: not a._engine._operations)
+    async with grid(3) as (a, b, c):
+        await b.announce("x", DATASET, title="t")
+        await c.close()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        assert await titles(a, "x", timeout=0.05) == ["t"]
+        assert loop.time() - began < 1.0
+        async for _ in a.search("x"):
+            break
+        await until(lambda: not a._engine._operations)
+
+
+async def test_the_deadline_of_a_search_does_not_strike_its_reader():
+    async with grid(3) as (a, b, _):
+        await b.announce("x", DATASET, title="t")
+        worked = False
+        async for _ in a.search("x", timeout=0.05):
+            done = asyncio.Event()
+            asyncio.get_running_loop().call_later(0.15, done.set)
+            await done.wait()
+            worked = True
+        assert worked
+
+
+async def test_closing_ends_a_search():
+    async with grid(2) as (a, b):
+        await b.close()
+        searching = asyncio.create_task(titles(a, "x", timeout=60.0))
+        await asyncio.sleep(0)
+        await a.close()
+        async with asyncio.timeout(5):
+            assert await searching == []
 
 
 def test_importing_the_package_is_cheap_and_starts_nothing():

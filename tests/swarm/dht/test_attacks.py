@@ -226,3 +226,41 @@ def test_storage_spam_by_one_key_leaves_room_for_others(swarm):
     assert set(verdicts[8:]) == {messages.REFUSED_LIMIT}
     made = pair_of(listing(swarm, honest.identity))
     assert tell(swarm, honest, holder, AddListing(0, made)).verdict == messages.STORED
+
+
+def test_well_sealed_nonsense_from_an_authenticated_peer(swarm):
+    nodes = swarm.grow(4)
+    mallory, target = nodes[3], nodes[0]
+    session = mallory._channel.sessions.to(target.identity.public)
+    table, store = len(target.table), len(target.store)
+    source = swarm.random
+    pair = pair_of(listing(swarm, mallory.identity))
+    good = [
+        messages.encode(message)
+        for message in (
+            messages.Ping(1, True),
+            messages.FindNode(2, bytes(20)),
+            messages.FindListings(3, TAG, 2**32 - 1, 2**31 - 1, 32),
+            messages.AddListing(4, (pair[0], bytes(64))),
+            messages.SampleTags(5, 32),
+            messages.Pong(6, 9, 2**60, "n", pair),
+            Nodes(7, (bytes(38), b"\xff" * 50)),
+            Page(8, 5, 5, (pair,), (bytes(38),)),
+            messages.Stored(9, 77),
+            messages.Tags(10, 3, (TAG,)),
+            messages.About(11, "\x1b[31m"),
+        )
+    ]
+    for number in range(4000):
+        body = bytearray(source.choice(good))
+        for _ in range(source.randrange(4)):
+            body[source.randrange(len(body))] = source.randrange(256)
+        if number % 5 == 0:
+            body = bytearray(source.randbytes(source.randrange(200)))
+        target.receive(session.seal(bytes(body)), mallory.address, swarm.now)
+        swarm.flush(target)
+    assert len(target.table) == table
+    assert len(target.store) == store
+    assert target.counters["malformed"] > 500
+    assert all(peer.name.isprintable() for peer in target.table.peers())
+    assert swarm.search(nodes[1], "nothing") == []
