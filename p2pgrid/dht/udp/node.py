@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import secrets
 import socket
 import time
@@ -12,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar, cast
 
-from asyncio_dgram.aio import DatagramServer, Protocol
+from asyncio_dgram.aio import DatagramServer
 
 from p2pgrid import crypto
 from p2pgrid.dht.contacts import Contact, Endpoint, Peer
@@ -20,7 +19,9 @@ from p2pgrid.dht.engine import Engine
 from p2pgrid.dht.limits import DEFAULT, Limits
 from p2pgrid.dht.messages import BUSY
 from p2pgrid.dht.messages import Pong as PongMessage
-from p2pgrid.errors import BadAddress, InvalidInput, NoBootstrap, PortTaken, RemoteError, Unreachable
+from p2pgrid.dht.udp.hunt import Hunt
+from p2pgrid.dht.udp.sockets import DirectProtocol, bind, likely_ip, resolve
+from p2pgrid.errors import InvalidInput, NoBootstrap, RemoteError, Unreachable
 from p2pgrid.ids import NodeId, Tag, normalise_tag, normalise_tags, parse_node_id
 from p2pgrid.records import Address, Listing, NodeRecord, Verified
 
@@ -30,8 +31,8 @@ JOIN_GRACE: Final = 0.3
 """And this long for the rest of the join, once somebody answered."""
 READ_BYTES: Final = 2048
 """asyncio reads each datagram into 256 KiB otherwise (a third to a half of the cost of a packet)."""
-FOUND_QUEUE: Final = 4096
-"""Listings that a search may be ahead of whoever reads it."""
+SEND_BUFFER: Final = 1 << 20
+"""Bytes that may wait for the socket before packets are dropped."""
 
 V = TypeVar("V")
 State = Literal["online", "busy", "offline"]
@@ -70,7 +71,7 @@ class DhtNode:
         self._timer_at = float("inf")
         self._closed = False
         self._ending: set[asyncio.Future[Any]] = set()
-        self._hunts: set[_Hunt] = set()
+        self._hunts: set[Hunt] = set()
         self.joined = False
 
     # ------------------------------------------------------------ life
@@ -99,13 +100,13 @@ class DhtNode:
         Raises ``PortTaken``, ``BadAddress``.
         """
         loop = asyncio.get_running_loop()
-        sock = await _bind(host, port)
+        sock = await bind(host, port)
         ip, bound = sock.getsockname()[:2]
         ip = advertise or ip
         fixed = ip not in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
         engine = Engine(
             identity or crypto.Identity.generate(random),
-            address=(ip if fixed else _likely_ip(sock.family), bound),
+            address=(ip if fixed else likely_ip(sock.family), bound),
             now=loop.time(),
             wall=clock,
             random=random,
@@ -117,7 +118,7 @@ class DhtNode:
         )
         node = await cls._open(engine, sock, clock, mode)
         try:
-            endpoints = [point for text in bootstrap for point in await _resolve(text, sock.family)]
+            endpoints = [point for text in bootstrap for point in await resolve(text, sock.family)]
             contacts = _contacts(saved)
             if endpoints or contacts:
                 await node._join(endpoints, contacts, JOIN_WAIT)
@@ -131,7 +132,7 @@ class DhtNode:
     @classmethod
     async def _open(cls, engine: Engine, sock: socket.socket, clock: Callable[[], float], mode: str) -> DhtNode:
         loop = asyncio.get_running_loop()
-        protocol = _Protocol()
+        protocol = DirectProtocol()
         try:
             transport, _ = await loop.create_datagram_endpoint(lambda: protocol, sock=sock)
         except BaseException:
@@ -168,7 +169,7 @@ class DhtNode:
 
     async def join(self, addresses: Sequence[str | Address], timeout: float = 5.0) -> None:
         """Join by these addresses.  Raises ``NoBootstrap`` when none answered in time, ``BadAddress``."""
-        endpoints = [point for text in addresses for point in await _resolve(text, self._stream.socket.family)]
+        endpoints = [point for text in addresses for point in await resolve(text, self._stream.socket.family)]
         if not await self._join(endpoints, [], timeout):
             shown = ", ".join(str(a) if isinstance(a, str) else f"{a.ip}:{a.udp}" for a in addresses)
             raise NoBootstrap(f"No node answered at {shown or 'no address at all'} within {timeout:g} s.")
@@ -262,8 +263,9 @@ class DhtNode:
             raise InvalidInput("A search needs a tag, match 'all' or 'any', and a limit of at least 1.")
         if self._closed:
             raise Unreachable("The DHT node was closed.")
-        hunt = _Hunt(self, wanted, match, limit)
+        hunt = Hunt(self._engine, wanted, match, limit, self._loop.time())
         self._hunts.add(hunt)
+        self._flush()
         try:
             # The deadline is for us alone: it must not strike while whoever reads works on a listing.
             deadline = self._loop.time() + timeout
@@ -379,7 +381,7 @@ class DhtNode:
         elif isinstance(peer, str) and ":" not in peer:
             found = await self._locate(parse_node_id(peer))
         else:
-            endpoint = (await _resolve(peer, self._stream.socket.family))[0]
+            endpoint = (await resolve(peer, self._stream.socket.family))[0]
             greeted: asyncio.Future[Contact | None] = self._future()
             self._engine.greet(endpoint, lambda contact, at: _settle(greeted, contact), self._loop.time())
             self._flush()
@@ -437,90 +439,6 @@ class DhtNode:
         )
 
 
-class _Hunt:
-    """One search over several tags: which datasets are complete, and who reads them."""
-
-    def __init__(self, node: DhtNode, tags: Sequence[Tag], match: str, limit: int) -> None:
-        self._node, self._limit = node, limit
-        self._needed = len(tags) if match == "all" else 1
-        self._seen: dict[tuple[bytes, bytes], set[Tag]] = {}
-        self._queue: asyncio.Queue[Verified[Listing] | None] = asyncio.Queue(FOUND_QUEUE)
-        self._open = len(tags)
-        self._given = 0
-        engine, now = node._engine, node._loop.time()
-        each = limit if self._needed == 1 else MOST_EACH
-        self._searches = [engine.search(tag, each, self._found, self._ended, now) for tag in tags]
-        node._flush()
-
-    def _found(self, listing: Verified[Listing]) -> None:
-        key = (listing.record.key, listing.record.dataset)
-        tags = self._seen.setdefault(key, set())
-        before = len(tags)
-        tags.add(listing.record.tag)
-        if before < self._needed <= len(tags):
-            with contextlib.suppress(asyncio.QueueFull):
-                self._queue.put_nowait(listing)
-
-    def _ended(self, nearest: list[Contact], at: float) -> None:
-        self._open -= 1
-        if self._open <= 0:
-            with contextlib.suppress(asyncio.QueueFull):
-                self._queue.put_nowait(None)
-
-    async def next(self, deadline: float) -> Verified[Listing] | None:
-        """The next listing; None at the end, or when it is past the deadline (the loop's time)."""
-        if self._given >= self._limit or (self._open <= 0 and self._queue.empty()):
-            return None
-        self._given += 1
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await self._queue.get()
-        except TimeoutError:
-            return None
-
-    def end(self) -> None:
-        """Nothing more will come."""
-        self._open = 1
-        self._ended([], 0.0)
-
-    def stop(self) -> None:
-        """Nobody reads any more."""
-        for search in self._searches:
-            search.close()
-
-
-class _Protocol(Protocol):
-    """asyncio-dgram's protocol without its unbounded queue and its late errors.
-
-    A datagram goes to the engine at once, so what waits, waits in the kernel's bounded buffer; an error is counted
-    when it happens instead of surfacing at the next unrelated call.
-    """
-
-    def __init__(self) -> None:
-        self.queues: tuple[Any, Any, asyncio.Event] = (asyncio.Queue(1), asyncio.Queue(1), asyncio.Event())
-        super().__init__(*self.queues)
-        self.sink: Callable[[bytes, tuple[Any, ...]], None] | None = None
-        self.fault: Callable[[Exception], None] | None = None
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        if self.sink is not None:
-            self.sink(data, addr)
-
-    def error_received(self, exc: Exception) -> None:
-        if self.fault is not None:
-            self.fault(exc)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.sink = self.fault = None
-        self._transport = None
-
-
-SEND_BUFFER: Final = 1 << 20
-"""Bytes that may wait for the socket before packets are dropped."""
-MOST_EACH: Final = 4096
-"""Listings collected per tag when several tags must meet in one dataset."""
-
-
 def _settle(future: asyncio.Future[Any], value: Any) -> None:
     if not future.done():
         future.set_result(value)
@@ -539,58 +457,3 @@ def _shown(peer: NodeId | str | Address) -> str:
     if isinstance(peer, bytes):
         return peer.hex()
     return f"{peer.ip}:{peer.udp}" if isinstance(peer, Address) else peer
-
-
-def split_host(text: str) -> tuple[str, int]:
-    """Host and port of "host:port" or "[v6]:port".  Raises ``BadAddress``."""
-    host, _, port = text.strip().rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65_536:
-        raise BadAddress(f"{text[:80]!r} is no host:port.")
-    return host, int(port)
-
-
-async def _resolve(where: str | Address, family: int) -> list[Endpoint]:
-    """Endpoints of a "host:port"; a name that nobody knows is none.  Raises ``BadAddress``."""
-    host, port = (where.ip, where.udp) if isinstance(where, Address) else split_host(where)
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
-    except (OSError, UnicodeError):
-        return []
-    return [(str(info[4][0]), int(info[4][1])) for info in found[:MAX_RESOLVED]]
-
-
-MAX_RESOLVED: Final = 4
-
-
-async def _bind(host: str, port: int) -> socket.socket:
-    """A bound UDP socket.  Raises ``PortTaken`` or ``BadAddress``."""
-    loop = asyncio.get_running_loop()
-    try:
-        family, _, _, _, where = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
-    except (OSError, UnicodeError, OverflowError) as error:
-        raise BadAddress(f"{host}:{port} cannot be listened on: {error}.") from error
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(where)
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortTaken(f"UDP port {port} of {host} is in use.") from error
-        raise BadAddress(f"{host}:{port} cannot be listened on: {error.strerror}.") from error
-    return sock
-
-
-def _likely_ip(family: int) -> str:
-    """The address that packets to the outside would carry; a guess until peers tell.  Sends nothing."""
-    v6 = family == socket.AF_INET6
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("2001:db8::1", 9) if v6 else ("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "::1" if v6 else "127.0.0.1"

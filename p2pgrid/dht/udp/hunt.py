@@ -1,0 +1,68 @@
+"""One search over several tags, between the engine that finds and whoever reads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Final
+
+from p2pgrid.dht.contacts import Contact
+from p2pgrid.dht.engine import Engine
+from p2pgrid.ids import Tag
+from p2pgrid.records import Listing, Verified
+
+FOUND_QUEUE: Final = 4096
+"""Listings that a search may be ahead of whoever reads it."""
+MOST_EACH: Final = 4096
+"""Listings collected per tag when several tags must meet in one dataset."""
+
+
+class Hunt:
+    """One search over several tags: which datasets are complete, and who reads them."""
+
+    def __init__(self, engine: Engine, tags: Sequence[Tag], match: str, limit: int, now: float) -> None:
+        self._limit = limit
+        self._needed = len(tags) if match == "all" else 1
+        self._seen: dict[tuple[bytes, bytes], set[Tag]] = {}
+        self._queue: asyncio.Queue[Verified[Listing] | None] = asyncio.Queue(FOUND_QUEUE)
+        self._open = len(tags)
+        self._given = 0
+        each = limit if self._needed == 1 else MOST_EACH
+        self._searches = [engine.search(tag, each, self._found, self._ended, now) for tag in tags]
+
+    def _found(self, listing: Verified[Listing]) -> None:
+        key = (listing.record.key, listing.record.dataset)
+        tags = self._seen.setdefault(key, set())
+        before = len(tags)
+        tags.add(listing.record.tag)
+        if before < self._needed <= len(tags):
+            with contextlib.suppress(asyncio.QueueFull):
+                self._queue.put_nowait(listing)
+
+    def _ended(self, nearest: list[Contact], at: float) -> None:
+        self._open -= 1
+        if self._open <= 0:
+            with contextlib.suppress(asyncio.QueueFull):
+                self._queue.put_nowait(None)
+
+    async def next(self, deadline: float) -> Verified[Listing] | None:
+        """The next listing; None at the end, or when it is past the deadline (the loop's time)."""
+        if self._given >= self._limit or (self._open <= 0 and self._queue.empty()):
+            return None
+        self._given += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._queue.get()
+        except TimeoutError:
+            return None
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._open = 1
+        self._ended([], 0.0)
+
+    def stop(self) -> None:
+        """Nobody reads any more."""
+        for search in self._searches:
+            search.close()
