@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from p2pgrid.client.show import Shown
 from p2pgrid.errors import BadCode, InvalidInput
 
 
@@ -46,7 +47,7 @@ class SingleExecutionExactOutput:
         return "SingleExecutionExactOutput()"
 
 
-class GridFunction:
+class GridFunction(Shown):
     """A Python function with its policies, ready for ``create_code_request``; calling it runs it right here."""
 
     def __init__(
@@ -65,6 +66,11 @@ class GridFunction:
     def __call__(self, **inputs: Any) -> Any:
         """Run the function here, on whatever is given (a mock, usually)."""
         return self._function(**inputs)
+
+    def fields(self) -> Mapping[str, Any]:
+        """Its code and policies."""
+        policies = {"input_policy": repr(self.input_policy), "output_policy": repr(self.output_policy)}
+        return {"name": self.name, **policies, "code": self.code}
 
     def __repr__(self) -> str:
         return f"{self.code}\n# input: {self.input_policy!r}; output: {self.output_policy!r}"

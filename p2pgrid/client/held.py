@@ -11,7 +11,7 @@ from p2pgrid.client.show import Shown, ShownList
 from p2pgrid.errors import NoMock, PrivateData
 
 
-class AssetPointer:
+class AssetPointer(Shown):
     """Stands for private data that stays where it is: it can be passed to a function, and never be read."""
 
     def __init__(self, asset_id: str, name: str) -> None:
@@ -20,6 +20,10 @@ class AssetPointer:
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         raise PrivateData(f"The asset {self.name!r} is private: a pointer holds no values.")
+
+    def fields(self) -> Mapping[str, Any]:
+        """What it stands for."""
+        return {"asset": self.name, "id": self.asset_id, "values": "private; the mock shows the shape"}
 
     def __repr__(self) -> str:
         return f"<pointer to the private asset {self.name!r}; its mock shows the shape>"

@@ -29,7 +29,7 @@ class RequestStatus(Enum):
     DENIED = "DENIED"
 
 
-class ActionObject:
+class ActionObject(Shown):
     """A result that a domain released, or, as ``ActionObject.empty()``, the absence of a mock."""
 
     def __init__(self, client: Holder, execution: str) -> None:
@@ -55,6 +55,10 @@ class ActionObject:
     async def get(self) -> Any:
         """The value, fetched as whoever called the function."""
         return await self._client.door.read_result(self.id)
+
+    def fields(self) -> Mapping[str, Any]:
+        """Where the value is."""
+        return {"id": self.id, "value": "released; .get() fetches it"}
 
     def __repr__(self) -> str:
         return f"<released result {clean(self.id)}; .get() fetches it>"
