@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from p2pgrid import crypto
 from p2pgrid.dht.contacts import Contact
@@ -14,15 +15,23 @@ from p2pgrid.records import DATASET_ID_BYTES, MAX_TITLE, Address, Listing, Verif
 
 Key = tuple[Tag, bytes]
 
+FIRST_PAUSE: Final = 30.0
+"""A listing that a young grid could not place well is placed again after this, then ever more rarely."""
+
 
 class Announcement:
-    """One listing of ours.  ``due``: the engine's time of its next round."""
+    """One listing of ours.  ``due``: the engine's time of its next round.
 
-    __slots__ = ("busy", "dataset", "due", "held", "listing", "tag", "title")
+    ``again``: when a round may come earlier because more nodes could hold it than do; ``pause``: how long until then.
+    """
+
+    __slots__ = ("again", "busy", "dataset", "due", "held", "listing", "pause", "tag", "title")
 
     def __init__(self, tag: Tag, dataset: bytes, title: str) -> None:
         self.tag, self.dataset, self.title = tag, dataset, title
         self.due = 0.0
+        self.again = 0.0
+        self.pause = FIRST_PAUSE
         self.busy = False
         self.held: Sequence[Contact] = ()
         self.listing: Verified[Listing] | None = None
@@ -40,6 +49,11 @@ class Announcements:
 
     def __len__(self) -> int:
         return len(self._by_key)
+
+    def rest(self, one: Announcement, possible: int, now: float) -> None:
+        """A round is over: when the next may come, if fewer hold it than the ``possible``."""
+        one.pause = FIRST_PAUSE if len(one.held) >= possible else min(2 * one.pause, self._limits.listing_ttl / 3)
+        one.again = now + one.pause
 
     def all(self) -> list[Announcement]:
         """Each of them."""

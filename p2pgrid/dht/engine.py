@@ -172,11 +172,16 @@ class Engine:
         def over(held: list[Contact], at: float) -> None:
             one.busy = False
             one.held = held
+            self.announcements.rest(one, self.possible_holders(), at)
             ended(len(held), at)
 
         operation = Announce(self, listing, targets(one.tag)[0], over)
         self._operations.add(operation)
         operation.begin(now)
+
+    def possible_holders(self) -> int:
+        """How many nodes could hold a listing of ours, as far as we know."""
+        return min(self.limits.k, len(self.table))
 
     def withdraw(self, tag: Tag, dataset: bytes, now: float) -> bool:
         """Stop announcing, and tell those that hold the listing.  False when it was not announced."""

@@ -166,10 +166,12 @@ class Upkeep:
 
     def _republish(self, now: float) -> None:
         announcements = self._engine.announcements.all()
+        possible = self._engine.possible_holders()
         busy = sum(one.busy for one in announcements)
         for one in announcements:
             if busy >= REPUBLISH_AT_ONCE:
                 return
-            if not one.busy and one.due <= now:
+            scarce = len(one.held) < possible and one.again <= now
+            if not one.busy and (scarce or one.due <= now):
                 busy += 1
                 self._engine.publish(one, lambda held, at: None, now)

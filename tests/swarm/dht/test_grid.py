@@ -134,6 +134,19 @@ def test_listings_are_republished_and_survive_new_neighbours(swarm):
     assert len(swarm.search(list(swarm.engines.values())[-1], "lasting")) == 1
 
 
+def test_what_a_lonely_node_announced_is_placed_when_the_grid_grows(swarm):
+    first = swarm.make()
+    assert swarm.announce(first, "early", dataset(1)) == 0
+    nodes = [first]
+    for _ in range(40):
+        nodes.append(swarm.make())
+        assert swarm.join(nodes[-1], swarm.random.choice(nodes[:-1]))
+    swarm.run(180.0)
+    held = [e for e in swarm.engines.values() if e.store.total(normalise_tag("early"))]
+    assert len(held) >= 16
+    assert all(len(swarm.search(node, "early")) == 1 for node in nodes[1::5])
+
+
 def test_a_silent_publisher_is_forgotten_after_its_ttl(swarm):
     nodes = swarm.grow(20)
     swarm.announce(nodes[5], "gone", dataset(1))
