@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from p2pgrid import crypto
 from p2pgrid.dht import messages
-from p2pgrid.dht.announcements import Announcement, Announcements
 from p2pgrid.dht.calls import Call, Calls
 from p2pgrid.dht.channel import Card, Channel
 from p2pgrid.dht.contacts import Contact, Endpoint, Peer
@@ -21,20 +20,19 @@ from p2pgrid.dht.greetings import Greetings
 from p2pgrid.dht.handshake import Arrival
 from p2pgrid.dht.limits import DEFAULT, Limits
 from p2pgrid.dht.messages import About, Answer, Pair, Pong, Request
-from p2pgrid.dht.operations import Announce, Join, Operation, PingOnce, Search, Walk, first_packet_size
+from p2pgrid.dht.operations import Join, Operation, PingOnce, Search, Walk, first_packet_size
 from p2pgrid.dht.packets import LARGEST_BODY, LARGEST_TICKETED, SERVER, Accept
 from p2pgrid.dht.placement import targets
+from p2pgrid.dht.profile import Profile, short_name
+from p2pgrid.dht.publisher import Publisher
 from p2pgrid.dht.routing import Table
 from p2pgrid.dht.serve import Desk
 from p2pgrid.dht.sessions import Session
 from p2pgrid.dht.store import Store
 from p2pgrid.dht.upkeep import Upkeep
-from p2pgrid.dht.votes import Votes
-from p2pgrid.errors import LimitReached, Malformed, RemoteError
+from p2pgrid.errors import Malformed, RemoteError
 from p2pgrid.ids import NodeId, Tag
-from p2pgrid.records import Address, Listing, NodeRecord, Verified, sign_node, verify_listing, verify_node
-
-RECORD_TTL = 86_400
+from p2pgrid.records import Listing, NodeRecord, Verified, verify_listing, verify_node
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +49,18 @@ class Engine:
     __slots__ = (
         "_channel",
         "_desk",
-        "_fixed_address",
         "_operations",
         "_random",
-        "_record",
         "_refused",
-        "_seq",
-        "_votes",
         "_wall",
-        "address",
-        "announcements",
         "calls",
-        "card",
         "counters",
         "greetings",
         "heard_any",
         "identity",
         "limits",
+        "profile",
+        "publisher",
         "store",
         "table",
         "upkeep",
@@ -88,22 +81,19 @@ class Engine:
         limits: Limits = DEFAULT,
     ) -> None:
         self.identity, self.limits = identity, limits
-        self.address, self._fixed_address = address, fixed_address
         self._wall, self._random = wall, random
-        self.card = Card(_short(name), http, server)
+        card = Card(short_name(name), http, server)
+        self.profile = Profile(identity, card, address, fixed_address, limits, wall, self._changed)
         self.counters: Counter[str] = Counter()
         self.table = Table(identity.id, limits, now)
         self.store = Store(limits)
         self.calls = Calls(limits, int.from_bytes(random(3), "big"))
-        self.announcements = Announcements(identity, limits, wall)
+        self.publisher = Publisher(self, wall)
         self.greetings = Greetings(limits)
         self.upkeep = Upkeep(self, limits, now)
         self.heard_any = now
-        self._votes = Votes(limits.votes)
-        self._channel = Channel(identity, limits, self.card, self, random, wall, now)
-        self._desk = Desk(self.table, self.store, limits, random, wall, self.record, self.blame)
-        self._record: Verified[NodeRecord] | None = None
-        self._seq = 0
+        self._channel = Channel(identity, limits, card, self, random, wall, now)
+        self._desk = Desk(self.table, self.store, limits, random, wall, self.profile.record, self.blame)
         self._operations: set[Operation] = set()
         self._refused: deque[Call] = deque()
 
@@ -132,7 +122,12 @@ class Engine:
         wakes = (self.calls.next_due(), self.greetings.next_due(), self.upkeep.due)
         return Polled(datagrams, min(wake for wake in wakes if wake is not None))
 
-    # ------------------------------------------------------------ what a shell asks for
+    # ------------------------------------------------------------ what a shell asks for, beside publisher and profile
+
+    @property
+    def address(self) -> Endpoint:
+        """Where others reach us, as far as is known."""
+        return self.profile.address
 
     def begin_join(
         self, greetings: int, met: Callable[[], None], ended: Callable[[list[Contact], float], None]
@@ -153,47 +148,6 @@ class Engine:
         self.table.buckets[self.table.index(int.from_bytes(target, "big"))].last_updated = now
         operation.begin(now)
         return operation
-
-    def announce(self, tag: Tag, dataset: bytes, title: str, ended: Callable[[int, float], None], now: float) -> None:
-        """Begin to announce a dataset; ``ended`` hears how many other nodes hold the listing after the first round.
-
-        Raises ``InvalidInput`` or ``TooLarge``.
-        """
-        one = self.announcements.add(tag, dataset, title)
-        self.publish(one, ended, now)
-
-    def publish(self, one: Announcement, ended: Callable[[int, float], None], now: float) -> None:
-        """One round of placing a listing of ours."""
-        listing = self.announcements.sign(one, self.card.name, self.addresses())
-        self._keep_own(listing)
-        one.busy = True
-        one.due = now + self.limits.listing_ttl / 3 * (0.9 + 0.2 * self.chance())
-
-        def over(held: list[Contact], at: float) -> None:
-            one.busy = False
-            one.held = held
-            self.announcements.rest(one, self.possible_holders(), at)
-            ended(len(held), at)
-
-        operation = Announce(self, listing, targets(one.tag)[0], over)
-        self._operations.add(operation)
-        operation.begin(now)
-
-    def possible_holders(self) -> int:
-        """How many nodes could hold a listing of ours, as far as we know."""
-        return min(self.limits.k, len(self.table))
-
-    def withdraw(self, tag: Tag, dataset: bytes, now: float) -> bool:
-        """Stop announcing, and tell those that hold the listing.  False when it was not announced."""
-        one = self.announcements.remove(tag, dataset)
-        if one is None:
-            return False
-        listing = self.announcements.sign_withdrawal(one, self.card.name, self.addresses())
-        self._keep_own(listing)
-        operation = Announce(self, listing, targets(tag)[0], lambda held, at: None)
-        self._operations.add(operation)
-        operation.place(list(one.held), now)
-        return True
 
     def search(
         self,
@@ -219,39 +173,10 @@ class Engine:
         operation.begin(contact, now)
         return operation
 
-    def describe(self, *, name: str | None = None, http: int | None = None) -> None:
-        """Change what we say of ourselves from now on; listings follow with their next round."""
-        if name is not None:
-            self.card.name = _short(name)
-        if http is not None:
-            self.card.http = http
-        self._changed()
-
     def snapshot(self) -> list[bytes]:
         """Packed contacts to start from next time: the longest known live ones first."""
         peers = [peer for peer in self.table.peers() if not peer.fails]
         return [peer.packed for peer in sorted(peers, key=lambda peer: peer.first)]
-
-    def record(self) -> Verified[NodeRecord]:
-        """Our signed node record, made anew when something changed or half of its time has passed."""
-        wall = self._wall()
-        if self._record is None or wall >= self._record.record.issued + RECORD_TTL / 2:
-            self._seq = max(self._seq + 1, int(wall * 1000))
-            record = NodeRecord(
-                key=self.identity.public,
-                name=self.card.name,
-                addresses=self.addresses(),
-                seq=self._seq,
-                issued=int(wall),
-                ttl=RECORD_TTL,
-            )
-            self._record = sign_node(self.identity, record)
-        return self._record
-
-    def addresses(self) -> tuple[Address, ...]:
-        """Where we are, as it goes into records."""
-        ip, port = self.address
-        return (Address(ip, port, self.card.http),)
 
     # ------------------------------------------------------------ Asker
 
@@ -285,6 +210,10 @@ class Engine:
     def blame(self, error: RemoteError) -> None:
         self.counters[error.reason] += 1
 
+    def opened(self, operation: Operation) -> None:
+        """An operation begins; it is kept until it is over."""
+        self._operations.add(operation)
+
     def closed(self, operation: Operation) -> None:
         self._operations.discard(operation)
 
@@ -304,12 +233,12 @@ class Engine:
         if accept is not None:
             peer.server = bool(accept.flags & SERVER)
             peer.http, peer.name = accept.http, accept.name
-            self._observed(peer, accept.observed)
+            self.profile.observed(peer.ip, accept.observed)
         self._heard(peer, now)
         self._admit(peer)
         if accept is not None:
             waiting = self.calls.to(peer.key)
-            if self.card.server:
+            if self.profile.card.server:
                 self._introduce(session, now)
             if accept.answer:
                 self.said(session, accept.answer, now)
@@ -437,6 +366,9 @@ class Engine:
                 bucket.add_node(peer)
         peer.heard = now
 
+    def _changed(self) -> None:
+        self.publisher.hurry(self.heard_any)
+
     def _admit(self, peer: Peer) -> None:
         """Take a proven server into the table; whoever had its address before is gone from there."""
         if not peer.server or self.table.get(peer.id) is not None:
@@ -448,28 +380,7 @@ class Engine:
 
     def _introduce(self, session: Session, now: float) -> None:
         """Prove our address, so that the peer may keep the session and take us into its table."""
-        self._channel.reply(session, messages.encode(About(self.calls.number(), self.card.name)), now)
-
-    def _observed(self, peer: Peer, seen: Endpoint) -> None:
-        if self._fixed_address:
-            return
-        self._votes.add(peer.ip, seen)
-        winner = self._votes.winner()
-        if winner is not None and winner != self.address:
-            self.address = winner
-            self._changed()
-
-    def _changed(self) -> None:
-        self._record = None
-        for one in self.announcements.all():
-            one.due = min(one.due, self.heard_any + 1.0)
-
-    def _keep_own(self, listing: Verified[Listing]) -> None:
-        """Our own listings are found here too, however far we are from their tag."""
-        try:
-            self.store.put(listing, b"own", self._wall())
-        except LimitReached as error:
-            self.blame(error)
+        self._channel.reply(session, messages.encode(About(self.calls.number(), self.profile.card.name)), now)
 
 
 def _numbered(request: Request, number: int) -> Request:
@@ -480,8 +391,3 @@ def _numbered(request: Request, number: int) -> Request:
 
 def _room(session: Session) -> int:
     return LARGEST_TICKETED if session.ticket is not None else LARGEST_BODY
-
-
-def _short(name: str) -> str:
-    """At most 64 characters and 96 bytes, so that it fits every answer to a handshake."""
-    return name.encode()[:96].decode(errors="ignore")[:64]

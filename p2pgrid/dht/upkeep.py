@@ -64,7 +64,7 @@ class Upkeep:
         if now >= self._tick:
             self._tick = now + self._limits.probe_gap * (0.75 + 0.5 * self._engine.chance())
             self._republish(now)
-            if self._engine.card.server:
+            if self._engine.profile.card.server:
                 self._probe(now)
                 self._refresh(now)
             if not self._joining and all(peer.fails for peer in self._engine.table.peers()):
@@ -165,8 +165,8 @@ class Upkeep:
         return (lower + spread % (upper - lower + 1)).to_bytes(ID_BYTES, "big")
 
     def _republish(self, now: float) -> None:
-        announcements = self._engine.announcements.all()
-        possible = self._engine.possible_holders()
+        announcements = self._engine.publisher.announcements.all()
+        possible = self._engine.publisher.possible_holders()
         busy = sum(one.busy for one in announcements)
         for one in announcements:
             if busy >= REPUBLISH_AT_ONCE:
@@ -174,4 +174,4 @@ class Upkeep:
             scarce = len(one.held) < possible and one.again <= now
             if not one.busy and (scarce or one.due <= now):
                 busy += 1
-                self._engine.publish(one, lambda held, at: None, now)
+                self._engine.publisher.publish(one, lambda held, at: None, now)

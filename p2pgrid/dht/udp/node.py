@@ -189,12 +189,12 @@ class DhtNode:
     @property
     def address(self) -> Address:
         """Where others reach us, as far as is known."""
-        return self._engine.addresses()[0]
+        return self._engine.profile.addresses()[0]
 
     @property
     def record(self) -> Verified[NodeRecord]:
         """Our signed node record."""
-        return self._engine.record()
+        return self._engine.profile.record()
 
     @property
     def counters(self) -> dict[str, int]:
@@ -204,11 +204,11 @@ class DhtNode:
     @property
     def announced(self) -> list[tuple[Tag, bytes, str]]:
         """Tag, dataset id and title of each listing that is kept announced."""
-        return [(one.tag, one.dataset, one.title) for one in self._engine.announcements.all()]
+        return [(one.tag, one.dataset, one.title) for one in self._engine.publisher.announcements.all()]
 
     def describe(self, *, name: str | None = None, http_port: int | None = None) -> None:
         """Change the name or the HTTP port that we tell others."""
-        self._engine.describe(name=name, http=http_port)
+        self._engine.profile.describe(name=name, http=http_port)
         self._flush()
 
     def snapshot(self) -> list[bytes]:
@@ -231,7 +231,7 @@ class DhtNode:
         ``InvalidInput``, ``TooLarge``; after ``timeout`` seconds the round goes on and 0 is returned.
         """
         held: asyncio.Future[int] = self._future()
-        self._engine.announce(
+        self._engine.publisher.announce(
             normalise_tag(tag), dataset_id, title, lambda count, at: _settle(held, count), self._loop.time()
         )
         self._flush()
@@ -242,7 +242,7 @@ class DhtNode:
 
     def withdraw(self, tag: str, dataset_id: bytes) -> bool:
         """Stop announcing, and tell the holders at once.  False when it was not announced."""
-        done = self._engine.withdraw(normalise_tag(tag), dataset_id, self._loop.time())
+        done = self._engine.publisher.withdraw(normalise_tag(tag), dataset_id, self._loop.time())
         self._flush()
         return done
 

@@ -147,7 +147,7 @@ class Swarm:
     def announce(self, engine: Engine, tag: str, dataset: bytes, title: str = "") -> int:
         """How many hold it."""
         done: list[int] = []
-        engine.announce(normalise_tag(tag), dataset, title, lambda held, at: done.append(held), self.now)
+        engine.publisher.announce(normalise_tag(tag), dataset, title, lambda held, at: done.append(held), self.now)
         self.flush(engine)
         assert self.run(20.0, lambda: bool(done))
         return done[0]
@@ -171,7 +171,7 @@ class Swarm:
 
     def nearest(self, target: bytes, count: int) -> list[bytes]:
         """The ids of the living servers truly nearest to a point."""
-        ids = [engine.identity.id for engine in self.engines.values() if engine.card.server]
+        ids = [engine.identity.id for engine in self.engines.values() if engine.profile.card.server]
         point = int.from_bytes(target, "big")
         return sorted(ids, key=lambda i: int.from_bytes(i, "big") ^ point)[:count]
 

@@ -159,11 +159,25 @@ def test_a_silent_publisher_is_forgotten_after_its_ttl(swarm):
 def test_a_withdrawn_listing_is_found_no_more(swarm):
     nodes = swarm.grow(20)
     swarm.announce(nodes[2], "brief", dataset(1))
-    assert nodes[2].withdraw(normalise_tag("brief"), dataset(1), swarm.now)
+    assert nodes[2].publisher.withdraw(normalise_tag("brief"), dataset(1), swarm.now)
     swarm.flush(nodes[2])
     swarm.run(2.0)
     assert swarm.search(nodes[9], "brief") == []
     assert swarm.search(nodes[2], "brief") == []
+
+
+def test_a_listing_withdrawn_while_it_is_placed_is_taken_back(swarm):
+    nodes = swarm.grow(20)
+    done: list[int] = []
+    tag = normalise_tag("hasty")
+    nodes[2].publisher.announce(tag, dataset(1), "", lambda held, at: done.append(held), swarm.now)
+    swarm.flush(nodes[2])
+    assert nodes[2].publisher.withdraw(tag, dataset(1), swarm.now)
+    swarm.flush(nodes[2])
+    assert swarm.run(20.0, lambda: bool(done))
+    swarm.flush(nodes[2])
+    swarm.run(2.0)
+    assert swarm.search(nodes[9], "hasty") == []
 
 
 def test_packets_lost_and_late_lose_nothing(swarm):
@@ -225,7 +239,7 @@ def test_the_observed_address_is_learned_from_peers(swarm):
     nodes = swarm.grow(5)
     endpoint = ("30.1.2.3", 4444)
     wild = swarm.place(endpoint, fixed_address=False)
-    wild.address = ("10.0.0.5", 4444)  # what it guessed
+    wild.profile.address = ("10.0.0.5", 4444)  # what it guessed
     swarm.engines[wild.address] = wild
     swarm.watch = lambda data, source, target: True
     # A translator: packets from the guessed address leave with the public one.
@@ -233,7 +247,7 @@ def test_the_observed_address_is_learned_from_peers(swarm):
     swarm.send = lambda data, source, target: send(data, endpoint if source == ("10.0.0.5", 4444) else source, target)
     swarm.join(wild, nodes[0])
     assert wild.address == endpoint
-    assert wild.record().record.addresses[0].ip == "30.1.2.3"
+    assert wild.profile.record().record.addresses[0].ip == "30.1.2.3"
 
 
 def test_limits_of_calls_end_requests_instead_of_growing(swarm):

@@ -1,0 +1,89 @@
+"""Placing our own listings: the first round, every later one, and taking them back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from p2pgrid.dht.announcements import Announcement, Announcements
+from p2pgrid.dht.contacts import Contact
+from p2pgrid.dht.operations import Announce
+from p2pgrid.dht.placement import targets
+from p2pgrid.errors import LimitReached
+from p2pgrid.ids import Tag
+from p2pgrid.records import Listing, Verified
+
+if TYPE_CHECKING:
+    from p2pgrid.dht.engine import Engine
+
+OWN_GROUP = b"own"
+"""The address group that our own listings count for in our own store."""
+
+
+class Publisher:
+    """One node's listings and their rounds."""
+
+    __slots__ = ("_engine", "_wall", "announcements")
+
+    def __init__(self, engine: Engine, wall: Callable[[], float]) -> None:
+        self._engine, self._wall = engine, wall
+        self.announcements = Announcements(engine.identity, engine.limits, wall)
+
+    def announce(self, tag: Tag, dataset: bytes, title: str, ended: Callable[[int, float], None], now: float) -> None:
+        """Begin to announce a dataset; ``ended`` hears how many other nodes hold the listing after the first round.
+
+        Raises ``InvalidInput`` or ``TooLarge``.
+        """
+        self.publish(self.announcements.add(tag, dataset, title), ended, now)
+
+    def publish(self, one: Announcement, ended: Callable[[int, float], None], now: float) -> None:
+        """One round of placing a listing of ours."""
+        engine = self._engine
+        listing = self.announcements.sign(one, engine.profile.card.name, engine.profile.addresses())
+        self._keep(listing)
+        one.busy = True
+        one.due = now + engine.limits.listing_ttl / 3 * (0.9 + 0.2 * engine.chance())
+
+        def over(held: list[Contact], at: float) -> None:
+            one.busy = False
+            one.held = held
+            self.announcements.rest(one, self.possible_holders(), at)
+            if one not in self.announcements.all():  # withdrawn while it was being placed
+                self._take_back(one, at)
+            ended(len(held), at)
+
+        operation = Announce(engine, listing, targets(one.tag)[0], over)
+        engine.opened(operation)
+        operation.begin(now)
+
+    def withdraw(self, tag: Tag, dataset: bytes, now: float) -> bool:
+        """Stop announcing, and tell those that hold the listing.  False when it was not announced."""
+        one = self.announcements.remove(tag, dataset)
+        if one is None:
+            return False
+        self._take_back(one, now)
+        return True
+
+    def possible_holders(self) -> int:
+        """How many nodes could hold a listing of ours, as far as we know."""
+        return min(self._engine.limits.k, len(self._engine.table))
+
+    def hurry(self, now: float) -> None:
+        """What our listings say has changed: place them again soon."""
+        for one in self.announcements.all():
+            one.due = min(one.due, now)
+
+    def _take_back(self, one: Announcement, now: float) -> None:
+        profile = self._engine.profile
+        listing = self.announcements.sign_withdrawal(one, profile.card.name, profile.addresses())
+        self._keep(listing)
+        operation = Announce(self._engine, listing, targets(one.tag)[0], lambda held, at: None)
+        self._engine.opened(operation)
+        operation.place(list(one.held), now)
+
+    def _keep(self, listing: Verified[Listing]) -> None:
+        """Our own listings are found here too, however far we are from their tag."""
+        try:
+            self._engine.store.put(listing, OWN_GROUP, self._wall())
+        except LimitReached as error:
+            self._engine.blame(error)
