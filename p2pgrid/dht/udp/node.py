@@ -381,9 +381,11 @@ class DhtNode:
         elif isinstance(peer, str) and ":" not in peer:
             found = await self._locate(parse_node_id(peer))
         else:
-            endpoint = (await resolve(peer, self._stream.socket.family))[0]
+            endpoints = await resolve(peer, self._stream.socket.family)
+            if not endpoints:
+                raise Unreachable(f"{_shown(peer)} is no address that this node can reach.")
             greeted: asyncio.Future[Contact | None] = self._future()
-            self._engine.greet(endpoint, lambda contact, at: _settle(greeted, contact), self._loop.time())
+            self._engine.greet(endpoints[0], lambda contact, at: _settle(greeted, contact), self._loop.time())
             self._flush()
             found = await self._wait(greeted, None)
         if found is None:

@@ -156,6 +156,11 @@ async def test_a_taken_port_and_bad_addresses():
             await a.ping("zz")
         with pytest.raises(Unreachable):
             await a.ping("ab" * 20, timeout=1.0)
+        for nowhere in ("no.such.host.invalid:80", "[::1]:4000"):
+            with pytest.raises(Unreachable):
+                await a.ping(nowhere, timeout=1.0)
+        with pytest.raises(BadAddress):
+            await a.ping("host:port")
         assert await a.find(Identity(bytes(32)).id, timeout=1.0) is None
 
 
