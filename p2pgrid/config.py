@@ -18,12 +18,10 @@ from pydantic_settings import (
 )
 
 from p2pgrid.errors import BadConfig
-from p2pgrid.ids import host_ports
+from p2pgrid.ids import NAME_MAX, NAME_PATTERN, host_ports
 
 DEFAULT_EMAIL: Final = "info@openmined.org"
 DEFAULT_PASSWORD: Final = "changethis"  # noqa: S105 - public by design; DefaultPassword keeps it on loopback
-NAME_MAX: Final = 64
-NAME_PATTERN: Final = r"\w([\w .@-]*[\w.@-])?"
 """What a node's name looks like; it is a folder's name as well."""
 
 

@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from p2pgrid.config import NAME_MAX, NAME_PATTERN
 from p2pgrid.crypto import KEY_BYTES, Identity
 from p2pgrid.errors import BadConfig, BadHome, HomeInUse, UnknownNode
+from p2pgrid.ids import NAME_MAX, NAME_PATTERN
 
 BASE_VARIABLE: Final = "P2PGRID_HOME"
 LOCK_TRIES: Final = 5

@@ -14,6 +14,9 @@ ID_BYTES = 20
 """Width of the id space: 160 bits, as in Kademlia (Maymounkov and Mazieres, 2002) and its Python package."""
 
 TAG_MAX = 64
+NAME_MAX = 64
+NAME_PATTERN = r"\w([\w .@-]*[\w.@-])?"
+"""What a node may be called: the name is a folder's name, and is shown to everybody."""
 
 NodeId = NewType("NodeId", bytes)
 Tag = NewType("Tag", str)

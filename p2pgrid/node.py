@@ -191,7 +191,10 @@ class Node:
     def _run_state(self) -> RunState:
         import os
 
-        return RunState(os.getpid(), "domain", self.name, self.id, self.url, self.dht_address, self.started)
+        # This machine's programs come in by the address that is bound, whatever others are told.
+        here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)  # noqa: S104
+        place = f"{_bracketed(here)}:{self.port}"
+        return RunState(os.getpid(), "domain", self.name, self.id, f"http://{place}", place, self.started)
 
     # ------------------------------------------------------------ the JSON door
 

@@ -9,6 +9,7 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import select
 import shlex
 import struct
@@ -30,6 +31,8 @@ FUNCTION = "scripts/demo_function.py"
 PASSWORD = "researcher-on-loopback"  # noqa: S105 - of an account that lives for one demo
 COMMAND_TIMEOUT = 120.0
 WIDTH = 116
+PICTURE_FROM = 3
+"""The step with which a recorded picture begins."""
 
 
 class Demo:
@@ -44,6 +47,8 @@ class Demo:
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
         """A titled, timed part of the demo."""
+        if len(self.times) < PICTURE_FROM and self.console.record:
+            self.console.export_text()  # forgets: the picture begins where it becomes interesting
         self.console.print(f"\n[bold cyan]{len(self.times) + 1}. {title}[/]")
         began = time.perf_counter()
         yield
@@ -161,6 +166,12 @@ def check(console: Console, result: dict[str, float]) -> None:
     console.print("   It equals what the function gives on the real images.")
 
 
+def picture(console: Console) -> str:
+    """What was shown, as an SVG that fetches no font from a network."""
+    svg = console.export_svg(title="scripts/demo")
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("Fira Code", "ui-monospace, Menlo")
+
+
 def main() -> int:
     """Run the demo in a temporary folder; land every node whatever happens."""
     parser = argparse.ArgumentParser(description="A real grid on this machine, from launch to private result.")
@@ -171,12 +182,12 @@ def main() -> int:
         demo = Demo(Path(folder), record=options.record is not None)
         try:
             story(demo)
+            if options.record:
+                options.record.write_text(picture(demo.console), encoding="utf-8")
         finally:
             demo.run("land", "all")
     took = time.perf_counter() - began
     demo.console.print(f"\n[bold green]The demo succeeded[/] in {took:.1f} s.")
-    if options.record:
-        demo.console.save_svg(str(options.record), title="scripts/demo")
     return 0
 
 

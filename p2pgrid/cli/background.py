@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 MAX_LOG: Final = 16 << 20
 """Bytes of a log that is begun anew at the next launch; the one before is kept beside it."""
+SWITCHES: Final = (
+    ("dev_mode", "dev"),
+    ("allow_private", "allow-private"),
+    ("allow_unsandboxed", "allow-unsandboxed"),
+)
+"""Settings that are on or off, and their options."""
 LAST_WORDS: Final = 5
 END_TIMEOUT: Final = 5.0
 
@@ -79,7 +85,7 @@ def _words(plan: Plan, base: Path | None, password: str | None) -> list[str]:
     words = ["launch", plan.home.name, plan.kind.value, "--home", str(plan.home.path.parent)]
     for address in given.pop("bootstrap", ()):
         words += ["--bootstrap", address]
-    for key, flag in (("dev_mode", "dev"), ("allow_private", "allow-private")):
+    for key, flag in SWITCHES:
         if key in given:
             words.append(f"--{flag}" if given.pop(key) else f"--no-{flag}")
     if given.pop("log_json", False):

@@ -62,6 +62,13 @@ def launch(
         bool | None,
         typer.Option("--allow-private/--no-allow-private", help="A gateway: let nodes of private networks join."),
     ] = None,
+    allow_unsandboxed: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-unsandboxed/--no-allow-unsandboxed",
+            help="Run approved code even where this machine cannot confine it.",
+        ),
+    ] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Forget all that a node of this name had.")] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background; return when healthy.")] = False,
     timeout: Annotated[float, opt.timeout("Seconds until it must be healthy, with --detach.")] = 30,
@@ -86,6 +93,7 @@ def launch(
         "bootstrap": tuple(bootstrap) if bootstrap else None,
         "gateway": gateway,
         "dev_mode": dev,
+        "allow_unsandboxed": allow_unsandboxed,
         "owner_email": owner_email,
         "log_json": log_json,
         "allow_private": allow_private,
@@ -209,6 +217,8 @@ def _run_domain(plan: Plan, password: str | None, ready: Any) -> None:
     logs.set_up(as_json=settings.log_json, level=settings.log_level)
 
     def tell(node: Node) -> None:
+        if plan.fresh and "bootstrap" in plan.given and not node.dht.joined:  # a first start: a wrong address, likely
+            raise NoBootstrap(f"No node answered at {', '.join(settings.bootstrap)}.")
         about = _about(plan, node.id, node.url, node.port, node.dht_address)
         ready({**about, "joined": node.dht.joined} if settings.bootstrap else about)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PIPE_WIDTH: Final = 4096
 """Columns where no terminal limits them: in a file or a pipe, an id or a URL is never folded."""
 PROSE_WIDTH: Final = 72
+SHORT_ID: Final = 8
 
 
 class Out:
@@ -120,6 +121,11 @@ class Out:
         if can_show("✅❌"):
             return "✅" if good else "❌"
         return "ok" if good else "FAILED"
+
+
+def short_id(text: str) -> str:
+    """The beginning of an id on a terminal, where a line is short and commands take beginnings; all of it elsewhere."""
+    return text[:SHORT_ID] if sys.stdout.isatty() else text
 
 
 def console(stream: TextIO) -> Console:

@@ -10,9 +10,9 @@ import typer
 from p2pgrid.cli import options as opt
 from p2pgrid.cli import shapes
 from p2pgrid.cli.ending import Listing
-from p2pgrid.cli.output import Out
+from p2pgrid.cli.output import Out, short_id
 from p2pgrid.cli.where import Target, login_as, visit_target
-from p2pgrid.errors import InvalidInput, NotFound, NothingFound
+from p2pgrid.errors import NotFound, NothingFound, WrongUse
 
 if TYPE_CHECKING:
     from p2pgrid.client.door import Door
@@ -48,7 +48,7 @@ def list_(
     out.document({"requests": found})
     rows = [
         (
-            item["id"],
+            short_id(item["id"]),
             item["name"],
             item["status"],
             item["requested_by"],
@@ -97,7 +97,8 @@ def approve(
 @app.command("deny", epilog=DENY_EXAMPLES)
 def deny(
     request: opt.RequestId,
-    reason: Annotated[str, typer.Option("--reason", "-r", help="Why; the requester reads it.")],
+    words: Annotated[str, typer.Argument(metavar="[REASON]", help="Why; the requester reads it.")] = "",
+    reason: Annotated[str, typer.Option("--reason", "-r", help="The same, as an option.")] = "",
     node: opt.Node = None,
     on: opt.On = None,
     email: opt.Email = None,
@@ -105,9 +106,9 @@ def deny(
     as_json: opt.Json = False,
 ) -> None:
     """Say no, and why."""
-    if not reason.strip():
-        raise InvalidInput("A denial needs a reason.", fix="Give one: --reason 'It returns single rows.'")
-    _decide("deny", request, {"reason": reason}, Target(node, on, login_as(email), home), as_json)
+    if not (words or reason).strip():
+        raise WrongUse("A denial needs a reason.", fix="Give one: p2pgrid requests deny ID 'It returns single rows.'")
+    _decide("deny", request, {"reason": words or reason}, Target(node, on, login_as(email), home), as_json)
 
 
 @app.command("deposit", epilog=DEPOSIT_EXAMPLES)

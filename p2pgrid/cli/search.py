@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 
 from p2pgrid.cli import options as opt
-from p2pgrid.cli.output import Out
+from p2pgrid.cli.output import Out, short_id
 from p2pgrid.errors import NothingFound, P2PError
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _print(item: dict[str, Any], out: Out) -> None:
         out.line(f"{item['node']:<{NODE_WIDTH}}  {item['url']}")
     else:
         tags = " ".join(f"#{tag}" for tag in item["tags"])
-        out.line(_row(item["dataset"], tags, item["node"], item["url"], item["node_id"]))
+        out.line(_row(item["dataset"], tags, item["node"], item["url"], short_id(item["node_id"])))
     for dataset in item.get("datasets", ()):
         out.line(f"    {dataset['name']}: {dataset['description']}")
         for asset in dataset["assets"]:

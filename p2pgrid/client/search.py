@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMIT: Final = 100
 DEFAULT_TIMEOUT: Final = 5.0
+BOOTSTRAP_VARIABLE: Final = "P2PGRID_BOOTSTRAP"
 
 
 @dataclass(frozen=True, repr=False)
@@ -139,11 +141,10 @@ def read_offers(gateway: str, status: int, answer: Any) -> list[list[str]]:
 
 def known_ways_in(home: str | Path | None) -> list[str]:
     """Nodes that run on this machine, and what the environment names."""
-    from p2pgrid.config import load_settings
     from p2pgrid.home import homes
 
     local = [state.dht for state in (home.running() for home in homes(home)) if state and state.dht]
-    return [*load_settings().bootstrap, *local]
+    return [*host_ports(os.environ.get(BOOTSTRAP_VARIABLE, "")), *local]
 
 
 def host_towards(ways_in: Sequence[str]) -> str:

@@ -93,4 +93,7 @@ async def _refuse_redirect(
 
 
 def _said(error: BaseException) -> str:
+    cause = getattr(error, "os_error", None)  # aiohttp's own words name its settings, not the trouble
+    if cause is not None and cause.strerror:
+        return str(cause.strerror)[:200]
     return str(error)[:200].rstrip(".") or type(error).__name__

@@ -54,7 +54,14 @@ def test_a_bootstrap_that_cannot_be_reached(shell: Any, free_port: int) -> None:
 
     shell("search", "digits", "--bootstrap", address).is_one_message("P2P-0200", 4, address)
     shell("search", "digits").is_one_message("P2P-0200", 4, "--bootstrap")
-    up = shell("launch", "Bob", "--bootstrap", address, "--detach")
+    shell("launch", "Bob", "--bootstrap", address, "--detach").is_one_message("P2P-0200", 4, address)
+    shell("check").is_one_message("P2P-0023", 3)
+
+
+def test_a_bootstrap_that_is_away_when_a_node_comes_back(shell: Any, free_port: int) -> None:
+    shell("launch", "Bob", "--detach")
+    shell("land", "Bob")
+    up = shell("launch", "Bob", "--bootstrap", f"127.0.0.1:{free_port}", "--detach")
     assert up.code == 0
     assert up.err.startswith("warning[P2P-0200]: ")
 
