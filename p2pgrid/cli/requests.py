@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LIST_EXAMPLES: Final = opt.examples("p2pgrid requests", "p2pgrid requests list --pending --node Bob")
 SHOW_EXAMPLES: Final = opt.examples("p2pgrid requests show 3f2a")
 APPROVE_EXAMPLES: Final = opt.examples("p2pgrid requests approve 3f2a --node Bob")
-DENY_EXAMPLES: Final = opt.examples("p2pgrid requests deny 3f2a --reason 'It returns single rows.'")
+DENY_EXAMPLES: Final = opt.examples("p2pgrid requests deny 3f2a 'It returns single rows.'")
 DEPOSIT_EXAMPLES: Final = opt.examples("p2pgrid requests deposit 3f2a result.npy", "p2pgrid requests deposit 3f2a 42.5")
 
 app = typer.Typer(
@@ -107,7 +107,7 @@ def deny(
 ) -> None:
     """Say no, and why."""
     if not (words or reason).strip():
-        raise WrongUse("A denial needs a reason.", fix="Give one: p2pgrid requests deny ID 'It returns single rows.'")
+        raise WrongUse("A denial needs a reason.", fix="Look at: p2pgrid requests deny --help")
     _decide("deny", request, {"reason": words or reason}, Target(node, on, login_as(email), home), as_json)
 
 
