@@ -24,7 +24,7 @@ CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 1 << 14, 1 << 18
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 4096, 1 << 14, 1 << 18
 SYS_MOUNT_SETATTR: Final = 442  # the same number on every architecture
 AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
 
@@ -97,7 +97,7 @@ def own_processes() -> set[str]:
 def own_files(hide: Sequence[str], needed: Iterable[str]) -> set[str]:
     """See every file system read-only, ``hide`` and the usual places of sockets as empty.
 
-    ``needed``: folders of the interpreter; a place in ``ALWAYS_HIDDEN`` that holds one of them stays visible.
+    ``needed``: folders of the interpreter; they stay visible, also within a place that is covered.
     The file systems are this process's own view afterwards; nothing changes for anybody else.
     """
     libc, held = _libc() if LINUX else None, set[str]()
@@ -106,11 +106,10 @@ def own_files(hide: Sequence[str], needed: Iterable[str]) -> set[str]:
     if libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) != 0:
         return held
     libc.mount(b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
-    usual = [place for place in ALWAYS_HIDDEN if os.path.isdir(place) and not holds(place, needed)]
-    here = os.getcwd()
-    for place in usual:
-        _cover(libc, place)
-    if all(_cover(libc, place) for place in hide if os.path.isdir(place)):
+    here, kept = os.getcwd(), _outermost(needed)
+    covered = [_cover(libc, place, kept) for place in ALWAYS_HIDDEN if os.path.isdir(place)]
+    covered += [_cover(libc, place, ()) for place in hide if os.path.isdir(place)]
+    if all(covered):
         held.add("hidden")
     with contextlib.suppress(OSError):  # the working folder may lie under one that is covered now
         os.makedirs(here, exist_ok=True)
@@ -121,9 +120,33 @@ def own_files(hide: Sequence[str], needed: Iterable[str]) -> set[str]:
     return held
 
 
-def _cover(libc: ctypes.CDLL, place: str) -> bool:
-    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
-    return int(libc.mount(b"none", os.fsencode(place), b"tmpfs", flags, b"size=64k,mode=755")) == 0
+def _cover(libc: ctypes.CDLL, place: str, kept: Iterable[str]) -> bool:
+    """Lay an empty folder over ``place``; what of ``kept`` lies in it is seen through it."""
+    inside = [path for path in kept if holds(place, [path])]
+    if place in inside:
+        return False  # the program is the place: covering it would hide nothing else
+    ends = [os.open(path, os.O_PATH) for path in inside]
+    try:
+        flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
+        if libc.mount(b"none", os.fsencode(place), b"tmpfs", flags, b"size=64k,mode=755") != 0:
+            return False
+        for path, end in zip(inside, ends, strict=True):
+            os.makedirs(path, exist_ok=True)
+            if libc.mount(f"/proc/self/fd/{end}".encode(), os.fsencode(path), None, MS_BIND | MS_REC, None) != 0:
+                return False
+    finally:
+        for end in ends:
+            os.close(end)
+    return True
+
+
+def _outermost(places: Iterable[str]) -> list[str]:
+    """The real paths of ``places``, without those that lie in another one."""
+    found: list[str] = []
+    for path in sorted({os.path.realpath(place) for place in places}):
+        if not any(holds(one, [path]) for one in found):
+            found.append(path)
+    return found
 
 
 def holds(folder: str, places: Iterable[str]) -> bool:
