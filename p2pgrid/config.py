@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
-import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -20,9 +21,9 @@ from pydantic_settings import (
 from p2pgrid.errors import BadConfig
 from p2pgrid.ids import NAME_MAX, NAME_PATTERN, host_ports
 
+OTHERS: Final = frozenset({"kind", "allow_private"})
+"""Keys of a settings file that are the command line's and the gateway's."""
 DEFAULT_EMAIL: Final = "info@openmined.org"
-DEFAULT_PASSWORD: Final = "changethis"  # noqa: S105 - public by design; DefaultPassword keeps it on loopback
-"""What a node's name looks like; it is a folder's name as well."""
 
 
 class NodeSettings(BaseSettings):
@@ -47,8 +48,8 @@ class NodeSettings(BaseSettings):
     owner_email: str = DEFAULT_EMAIL
     owner_password: SecretStr | None = None
     """The data owner's password; unset keeps what the database has, at first the default one."""
-    database_url: str | None = None
-    """Any SQLAlchemy URL; SQLite in the home folder when unset."""
+    database_url: SecretStr | None = None
+    """Any SQLAlchemy URL; SQLite in the home folder when unset.  Secret: it may hold a password."""
     allow_unsandboxed: bool = False
     """Run approved code even where this machine cannot take its network and other processes away from it."""
     log_json: bool = False
@@ -107,12 +108,6 @@ class NodeSettings(BaseSettings):
         except ValueError:
             return False
 
-    def to_toml(self) -> str:
-        """The settings worth keeping for the next start; never the password."""
-        kept = {"name", "host", "port", "advertise", "bootstrap", "gateway", "dev_mode", "owner_email", "database_url"}
-        values = self.model_dump(include=kept, exclude_none=True)
-        return "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
-
 
 def load_settings(config_file: Path | None = None, **options: Any) -> NodeSettings:
     """Settings from ``options`` (``None`` means not given), environment and file.  Raises ``BadConfig``."""
@@ -124,6 +119,7 @@ def load_settings(config_file: Path | None = None, **options: Any) -> NodeSettin
             {"model_config": SettingsConfigDict(toml_file=config_file), "__module__": __name__, "__doc__": None},
         )
         settings: NodeSettings = with_file(**given)
+        _refuse_unknown(config_file)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()
@@ -134,11 +130,13 @@ def load_settings(config_file: Path | None = None, **options: Any) -> NodeSettin
     return settings
 
 
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, str):  # a JSON string is a basic string of TOML, once DEL is escaped as well
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return str(value)
+def _refuse_unknown(config_file: Path | None) -> None:
+    """A misspelt setting that is passed over in silence is found out months later."""
+    if config_file is None or not config_file.is_file():
+        return
+    known = {*NodeSettings.model_fields, *OTHERS}
+    for key in tomllib.loads(config_file.read_text(encoding="utf-8")):
+        if key not in known:
+            close = difflib.get_close_matches(key, NodeSettings.model_fields, n=1)
+            if close:  # one that is like none of ours may be a later version's
+                raise BadConfig(f"{config_file} has a setting {key!r}, which is not known.", fix=f"Write {close[0]}.")

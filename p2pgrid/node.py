@@ -19,7 +19,7 @@ from p2pgrid.domain.runner import Runner
 from p2pgrid.domain.runner.confine import close_memory
 from p2pgrid.domain.service import DomainService
 from p2pgrid.domain.storage import Storage
-from p2pgrid.errors import DefaultPassword, NotAllowed, P2PError, PortTaken
+from p2pgrid.errors import DefaultPassword, GatewayRefused, NotAllowed, P2PError, PortTaken
 from p2pgrid.home import Home, RunState
 from p2pgrid.ids import Tag, normalise_tag, parse_node_id
 from p2pgrid.link.http import HttpServer, LinkPeer, LinkServer, fetch_json
@@ -31,6 +31,10 @@ JOIN_INTERVAL: Final = 20.0
 """Seconds between joins at a gateway: it may have forgotten us, and it may be young."""
 SAVE_INTERVAL: Final = 60.0
 """Seconds between snapshots of the routing table."""
+DUTY_PAUSE: Final = 5.0
+"""Seconds before a duty that failed is tried again."""
+TOLD: Final = 200
+"""Characters of a stranger's answer that a log line may hold."""
 CLOSE_TIMEOUT: Final = 5.0
 CONFINED: Final = ("rlimits", "no-network", "own-processes", "hidden")
 """Measures without which a stranger's code is not run, unless the owner's settings say so."""
@@ -48,6 +52,7 @@ class Node:
         self._held = contextlib.AsyncExitStack()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
+        self._joined_gateway = False
 
     @classmethod
     async def start(cls, settings: NodeSettings, home: Home) -> Node:
@@ -76,10 +81,11 @@ class Node:
             log.warning("submitted code may run without full confinement: allow_unsandboxed is set")
         self.domain.on_change(self._changed.set)
         self._changed.set()
-        self._own(self._announce())
-        self._own(self._save_peers())
+        duties = [self._announce, self._save_peers]
         if self.settings.gateway:
-            self._own(self._stay_joined(self.settings.gateway))
+            duties.append(self._join_gateway)
+        for duty in duties:
+            self._own(self._keep_at(duty))
         log.info("%s is up at %s, DHT %s, id %s", self.name, self.url, self.dht_address, self.id)
 
     async def _open_domain(self) -> DomainService:
@@ -87,8 +93,9 @@ class Node:
         # The keys of sibling nodes lie in the base folder too.
         runner = Runner(hide=[self.home.path.parent], require=() if settings.allow_unsandboxed else CONFINED)
         self._held.push_async_callback(runner.close)
+        database = settings.database_url.get_secret_value() if settings.database_url else self.home.database_url
         domain = DomainService(
-            Storage(settings.database_url or self.home.database_url, self.home.assets),
+            Storage(database, self.home.assets),
             runner,
             identity=self.identity,
             name=self.name,
@@ -276,44 +283,54 @@ class Node:
 
     # ------------------------------------------------------------ what it keeps doing
 
-    async def _announce(self) -> None:
-        """Keep the DHT's listings equal to the domain's tags."""
+    async def _keep_at(self, duty: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do one duty over and over for as long as the node lives; a fault is told once and does not end it."""
+        told = ""
         while True:
-            await self._changed.wait()
-            self._changed.clear()
-            wanted = {(normalise_tag(tag), dataset): title for tag, dataset, title in self.domain.listings()}
-            known = {(tag, dataset): title for tag, dataset, title in self.dht.announced}
-            for tag, dataset in known.keys() - wanted.keys():
-                self.dht.withdraw(tag, dataset)
-            for (tag, dataset), title in wanted.items():
-                if known.get((tag, dataset)) != title:
-                    await self._list(tag, dataset, title)
+            try:
+                await duty()
+                told = ""
+            except P2PError as error:
+                if error.cause != told:
+                    log.warning("%s", error)
+                told = error.cause
+                await asyncio.sleep(DUTY_PAUSE)
+            except Exception as error:  # a fault of ours must not silence the node for the rest of its life
+                if repr(error) != told:
+                    log.exception("a duty of the node failed and is tried again")
+                told = repr(error)
+                await asyncio.sleep(DUTY_PAUSE)
 
-    async def _list(self, tag: Tag, dataset: bytes, title: str) -> None:
-        try:
-            await self.dht.announce(tag, dataset, title)
-        except P2PError as error:  # one listing too many must not stop the others
-            log.warning("#%s of %r is not listed on the grid: %s", tag, title, error.cause)
+    async def _announce(self) -> None:
+        """Make the DHT's listings equal to the domain's tags, once they differ."""
+        await self._changed.wait()
+        wanted = {(normalise_tag(tag), dataset): title for tag, dataset, title in self.domain.listings()}
+        self._changed.clear()
+        known = {(tag, dataset): title for tag, dataset, title in self.dht.announced}
+        for tag, dataset in known.keys() - wanted.keys():
+            self.dht.withdraw(tag, dataset)
+        for (tag, dataset), title in wanted.items():
+            if known.get((tag, dataset)) == title:
+                continue
+            try:
+                await self.dht.announce(tag, dataset, title)
+            except P2PError as error:  # one listing too many must not stop the others
+                log.warning("#%s of %r is not listed on the grid: %s", tag, title, error.cause)
 
     async def _save_peers(self) -> None:
-        while True:
-            await asyncio.sleep(SAVE_INTERVAL)
-            await asyncio.to_thread(self.home.save_peers, self.dht.snapshot())
+        await asyncio.sleep(SAVE_INTERVAL)
+        await asyncio.to_thread(self.home.save_peers, self.dht.snapshot())
 
-    async def _stay_joined(self, gateway: str) -> None:
-        """Join a gateway, and again: it keeps the address alive and outlives the gateway's restarts."""
-        joined: bool | None = None
-        while True:
-            body = {"node-id": self.name, "node-address": self.url, "record": self.identity_record()["record"]}
-            try:
-                status, answer = await fetch_json("POST", f"{gateway}/join", body, timeout=5.0)
-                ok, why = status == 200, f"status {status}: {answer}"
-            except P2PError as error:
-                ok, why = False, error.cause
-            if ok is not joined:
-                log.info("joined the gateway %s", gateway) if ok else log.warning("gateway %s: %s", gateway, why)
-            joined = ok
-            await asyncio.sleep(JOIN_INTERVAL if ok else JOIN_INTERVAL / 4)
+    async def _join_gateway(self) -> None:
+        """Join, and again: it keeps the address alive and outlives the gateway's restarts."""
+        body = {"node-id": self.name, "node-address": self.url, "record": self.identity_record()["record"]}
+        status, answer = await fetch_json("POST", f"{self.settings.gateway}/join", body, timeout=5.0)
+        if status != 200:
+            raise GatewayRefused(f"The gateway {self.settings.gateway} answered {status}: {str(answer)[:TOLD]}")
+        if not self._joined_gateway:
+            log.info("joined the gateway %s", self.settings.gateway)
+        self._joined_gateway = True
+        await asyncio.sleep(JOIN_INTERVAL)
 
 
 OWN_VERBS: Final[dict[str, Callable[[Node, dict[str, Any]], Coroutine[Any, Any, Any]]]] = {
