@@ -218,6 +218,13 @@ class TooManyTries(LocalError):
     default_fix = "Wait as long as the cause says, then try again."
 
 
+class ForeignOrigin(NotAllowed):
+    """A web page of another site tries to use the node through somebody's browser."""
+
+    code = "P2P-0302"
+    default_fix = "Call the node by localhost or 127.0.0.1 on its own machine, elsewhere by the address it listens at."
+
+
 class BadCode(InvalidInput):
     """Submitted code is not one plain function."""
 

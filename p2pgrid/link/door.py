@@ -27,6 +27,7 @@ from p2pgrid.errors import (
     Unreachable,
 )
 from p2pgrid.ids import Tag, normalise_tags
+from p2pgrid.link.pages import refuse_foreign_page
 from p2pgrid.link.server import CLOSE_FIRST, AppServer
 from p2pgrid.link.websocket import LINK_PATH, LinkServer
 
@@ -68,9 +69,19 @@ class Door(Protocol):
         """``{"content": bool, "node-id", "name", "datasets": [...]}`` for normalised tags, ``match`` "all" or "any"."""
 
 
-def make_app(door: Door, link: LinkServer) -> web.Application:
-    """The node's web application: the JSON door and ``/link``.  ``AppServer.close`` closes the links."""
-    app = web.Application(middlewares=[_speak_json], client_max_size=MAX_BODY)
+def make_app(door: Door, link: LinkServer, on_loopback: Callable[[], bool]) -> web.Application:
+    """The node's web application: the JSON door and ``/link``.  ``AppServer.close`` closes the links.
+
+    ``on_loopback`` says whether only this machine can reach it.
+    """
+
+    @web.middleware
+    async def no_foreign_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+        headers = request.headers
+        refuse_foreign_page(headers.get("Host"), headers.get("Origin"), on_loopback=on_loopback())
+        return await handler(request)
+
+    app = web.Application(middlewares=[_speak_json, no_foreign_pages], client_max_size=MAX_BODY)
 
     async def health(_: web.Request) -> web.Response:
         return _json(await _ask(door.health()))
@@ -103,7 +114,7 @@ class HttpServer(AppServer):
     """A node's web application on a port."""
 
     def __init__(self, door: Door, link: LinkServer) -> None:
-        super().__init__(make_app(door, link))
+        super().__init__(make_app(door, link, lambda: self.on_loopback))
 
 
 def parse_search(body: Any) -> tuple[list[Tag], str]:

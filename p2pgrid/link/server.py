@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import socket
 from collections.abc import Awaitable, Callable
@@ -45,6 +46,8 @@ class AppServer:
         self._listener: asyncio.Server | None = None
         self.host = ""
         self.port = 0
+        self.on_loopback = True
+        """Whether only this machine can reach it; known once it listens."""
         self.refused = 0
         """Connections closed because ``max_connections`` were open."""
         self.broken = 0
@@ -58,7 +61,9 @@ class AppServer:
         except (OSError, OverflowError) as error:
             await self._runner.cleanup()
             raise _cannot_listen(host, port, error) from error
-        self.host, self.port = host, int(self._listener.sockets[0].getsockname()[1])
+        names = [listening.getsockname() for listening in self._listener.sockets]
+        self.host, self.port = host, int(names[0][1])
+        self.on_loopback = all(ipaddress.ip_address(name[0].partition("%")[0]).is_loopback for name in names)
 
     async def close(self) -> None:
         """Listen no more, let requests finish for ``CLOSE_GRACE`` seconds, end all connections; may be called again."""

@@ -138,6 +138,11 @@ def _no_link(url: str, timeout: float, error: BaseException) -> BaseException:
             return Unreachable(f"{url} did not answer within {timeout:g} s.")
         case aiohttp.WSServerHandshakeError(status=503):
             return Unreachable(f"{url} has no free link at present.", fix="Try again in a few seconds.")
+        case aiohttp.WSServerHandshakeError(status=403):
+            return Unreachable(
+                f"{url} answered 403: it does not go by that name.",
+                fix="On its own machine call it by 127.0.0.1 or localhost, elsewhere by the address it listens at.",
+            )
         case aiohttp.WSServerHandshakeError(status=status):
             return Unreachable(f"{url} answered {status}: there is no node's link.")
         case aiohttp.ClientError() | OSError() | ValueError():

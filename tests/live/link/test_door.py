@@ -135,7 +135,7 @@ async def test_a_body_that_never_comes_is_given_up(node: Any, monkeypatch: pytes
     """Slow loris in the body."""
     monkeypatch.setattr(door, "BODY_TIMEOUT", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", node.http.port)
-    writer.write(b"POST /search HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    writer.write(b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
     head = await asyncio.wait_for(reader.readline(), PATIENCE)
     assert head.startswith(b"HTTP/1.1 504")
     await asyncio.wait_for(reader.read(), PATIENCE)
