@@ -8,11 +8,11 @@ a ``Verified[...]``; nothing else may be stored, forwarded or shown.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
 from p2pgrid import crypto, wire
-from p2pgrid.errors import BadTag, Expired, Malformed, RemoteError
+from p2pgrid.errors import BadTag, Expired, Malformed, RemoteError, TooLarge
 from p2pgrid.ids import NodeId, Tag, node_id, normalise_tag
 
 MAX_RECORD: Final = 640
@@ -134,13 +134,33 @@ class Verified(Generic[R_co]):
         return [self.raw, self.signature]
 
 
+def with_fitting_title(listing: Listing) -> Listing:
+    """The listing with as much of its title, cut between characters, as a record has room for.
+
+    Raises ``TooLarge`` when there is no room even for an empty one.
+    """
+    title = listing.title.encode(errors="ignore").decode()[:MAX_TITLE]
+    whole = replace(listing, title=title)
+    if len(whole.body()) <= MAX_RECORD:
+        return whole
+    bare = replace(listing, title="")
+    room = MAX_RECORD - len(bare.body())
+    if room < 0:
+        raise TooLarge(
+            f"A listing of the tag {listing.tag!r} would have {MAX_RECORD - room} bytes, {MAX_RECORD} is the most.",
+            fix="Shorten the tag or the node's name.",
+        )
+    # Two bytes for the longer head that msgpack gives to a longer text.
+    return replace(listing, title=title.encode()[: max(0, room - 2)].decode(errors="ignore"))
+
+
 def sign_node(identity: crypto.Identity, record: NodeRecord) -> Verified[NodeRecord]:
-    """Sign one's own node record."""
+    """Sign one's own node record.  Raises ``TooLarge``."""
     return _sign(identity, record, NODE_CONTEXT)
 
 
 def sign_listing(identity: crypto.Identity, listing: Listing) -> Verified[Listing]:
-    """Sign one's own listing."""
+    """Sign one's own listing.  Raises ``TooLarge``; see ``with_fitting_title``."""
     return _sign(identity, listing, LISTING_CONTEXT)
 
 
@@ -159,7 +179,7 @@ def _sign(identity: crypto.Identity, record: R, context: bytes) -> Verified[R]:
         raise ValueError("a node signs records for its own key only")
     raw = record.body()
     if len(raw) > MAX_RECORD:
-        raise ValueError(f"a record of {len(raw)} bytes is over {MAX_RECORD}")
+        raise TooLarge(f"A record of {len(raw)} bytes is over {MAX_RECORD}.", fix="Shorten the node's name.")
     return Verified(record, raw, identity.sign(context, raw))
 
 

@@ -11,7 +11,7 @@ from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.placement import WITHDRAWN_TTL
 from p2pgrid.errors import InvalidInput, TooLarge
 from p2pgrid.ids import Tag
-from p2pgrid.records import DATASET_ID_BYTES, MAX_TITLE, Address, Listing, Verified, sign_listing
+from p2pgrid.records import DATASET_ID_BYTES, Address, Listing, Verified, sign_listing, with_fitting_title
 
 Key = tuple[Tag, bytes]
 
@@ -59,24 +59,28 @@ class Announcements:
         """Each of them."""
         return list(self._by_key.values())
 
-    def add(self, tag: Tag, dataset: bytes, title: str) -> Announcement:
-        """Begin one, or change its title.  Raises ``InvalidInput`` or ``TooLarge``."""
+    def add(self, tag: Tag, dataset: bytes, title: str, name: str, addresses: tuple[Address, ...]) -> Announcement:
+        """Begin one, or change its title.  Raises ``InvalidInput`` or ``TooLarge``, and keeps nothing then."""
         if len(dataset) != DATASET_ID_BYTES:
             raise InvalidInput(f"A dataset id has {DATASET_ID_BYTES} bytes, not {len(dataset)}.")
         known = self._by_key.get((tag, dataset))
-        if known is None:
-            if len(self._by_key) >= self._limits.announcements:
-                raise TooLarge(f"A node announces at most {self._limits.announcements} listings.")
-            known = self._by_key[tag, dataset] = Announcement(tag, dataset, "")
-        known.title = title[:MAX_TITLE]
-        return known
+        if known is None and len(self._by_key) >= self._limits.announcements:
+            raise TooLarge(f"A node announces at most {self._limits.announcements} listings.")
+        one = known or Announcement(tag, dataset, title)
+        self._listing(one, name, addresses, self._limits.listing_ttl, self._next_seq())
+        one.title = title
+        self._by_key[tag, dataset] = one
+        return one
 
     def remove(self, tag: Tag, dataset: bytes) -> Announcement | None:
         """Stop one."""
         return self._by_key.pop((tag, dataset), None)
 
     def sign(self, one: Announcement, name: str, addresses: tuple[Address, ...]) -> Verified[Listing]:
-        """A listing newer than any before, also than those of an earlier run of this node."""
+        """A listing newer than any before, also than those of an earlier run of this node.
+
+        Its title is cut to what fits.  Raises ``TooLarge`` when name and addresses leave no room for any.
+        """
         one.listing = self._sign(one, name, addresses, self._limits.listing_ttl)
         return one.listing
 
@@ -85,9 +89,14 @@ class Announcements:
         return self._sign(one, name, addresses, WITHDRAWN_TTL)
 
     def _sign(self, one: Announcement, name: str, addresses: tuple[Address, ...], ttl: int) -> Verified[Listing]:
-        wall = self._wall()
+        self._last_seq = self._next_seq()
+        return sign_listing(self._identity, self._listing(one, name, addresses, ttl, self._last_seq))
+
+    def _next_seq(self) -> int:
         # Milliseconds of the clock, so that a node that forgot its last number still goes on above it.
-        self._last_seq = max(self._last_seq + 1, int(wall * 1000))
+        return max(self._last_seq + 1, int(self._wall() * 1000))
+
+    def _listing(self, one: Announcement, name: str, addresses: tuple[Address, ...], ttl: int, seq: int) -> Listing:
         listing = Listing(
             key=self._identity.public,
             name=name,
@@ -95,8 +104,8 @@ class Announcements:
             tag=one.tag,
             dataset=one.dataset,
             title=one.title,
-            seq=self._last_seq,
-            issued=int(wall),
+            seq=seq,
+            issued=int(self._wall()),
             ttl=ttl,
         )
-        return sign_listing(self._identity, listing)
+        return with_fitting_title(listing)

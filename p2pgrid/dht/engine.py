@@ -61,6 +61,7 @@ class Engine:
         "limits",
         "profile",
         "publisher",
+        "report",
         "store",
         "table",
         "upkeep",
@@ -85,6 +86,8 @@ class Engine:
         card = Card(short_name(name), http, server)
         self.profile = Profile(identity, card, address, fixed_address, limits, wall, self._changed)
         self.counters: Counter[str] = Counter()
+        self.report: Callable[[Exception], None] = lambda error: None
+        """A shell may hear of each fault of our own."""
         self.table = Table(identity.id, limits, now)
         self.store = Store(limits)
         self.calls = Calls(limits, int.from_bytes(random(3), "big"))
@@ -209,6 +212,11 @@ class Engine:
 
     def blame(self, error: RemoteError) -> None:
         self.counters[error.reason] += 1
+
+    def fault(self, error: Exception) -> None:
+        """Count a fault of our own that was survived, and report it."""
+        self.counters["internal-error"] += 1
+        self.report(error)
 
     def opened(self, operation: Operation) -> None:
         """An operation begins; it is kept until it is over."""

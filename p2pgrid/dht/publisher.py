@@ -9,7 +9,7 @@ from p2pgrid.dht.announcements import Announcement, Announcements
 from p2pgrid.dht.contacts import Contact
 from p2pgrid.dht.operations import Announce
 from p2pgrid.dht.placement import targets
-from p2pgrid.errors import LimitReached
+from p2pgrid.errors import RemoteError
 from p2pgrid.ids import Tag
 from p2pgrid.records import Listing, Verified
 
@@ -34,7 +34,9 @@ class Publisher:
 
         Raises ``InvalidInput`` or ``TooLarge``.
         """
-        self.publish(self.announcements.add(tag, dataset, title), ended, now)
+        profile = self._engine.profile
+        one = self.announcements.add(tag, dataset, title, profile.card.name, profile.addresses())
+        self.publish(one, ended, now)
 
     def publish(self, one: Announcement, ended: Callable[[int, float], None], now: float) -> None:
         """One round of placing a listing of ours."""
@@ -85,5 +87,5 @@ class Publisher:
         """Our own listings are found here too, however far we are from their tag."""
         try:
             self._engine.store.put(listing, OWN_GROUP, self._wall())
-        except LimitReached as error:
+        except RemoteError as error:  # no room, or somebody with our key was here with a later clock
             self._engine.blame(error)

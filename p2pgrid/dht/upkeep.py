@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from p2pgrid.dht.announcements import Announcement
 from p2pgrid.dht.contacts import Contact, Endpoint, Peer
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.messages import Pong
@@ -57,6 +58,12 @@ class Upkeep:
         """Do what is due."""
         if now < self.due:
             return
+        try:
+            self._run(now)
+        finally:
+            self.due = min(self._tick, self._forget)
+
+    def _run(self, now: float) -> None:
         if now >= self._forget:
             self._forget = now + FORGET_EVERY
             self._engine.drop_idle(now)
@@ -69,7 +76,6 @@ class Upkeep:
                 self._refresh(now)
             if not self._joining and all(peer.fails for peer in self._engine.table.peers()):
                 self._join_again(now)
-        self.due = min(self._tick, self._forget)
 
     def join(
         self,
@@ -174,4 +180,12 @@ class Upkeep:
             scarce = len(one.held) < possible and one.again <= now
             if not one.busy and (scarce or one.due <= now):
                 busy += 1
-                self._engine.publisher.publish(one, lambda held, at: None, now)
+                self._publish(one, now)
+
+    def _publish(self, one: Announcement, now: float) -> None:
+        try:
+            self._engine.publisher.publish(one, lambda held, at: None, now)
+        except Exception as error:  # one that cannot be placed must not silence the others
+            one.busy = False
+            one.due = one.again = now + self._limits.listing_ttl / 3
+            self._engine.fault(error)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from p2pgrid import crypto, wire
 from p2pgrid.crypto import Identity
-from p2pgrid.errors import BadSignature, Expired, RemoteError
+from p2pgrid.errors import BadSignature, Expired, RemoteError, TooLarge
 from p2pgrid.ids import Tag
 from p2pgrid.records import (
     CLOCK_SLACK,
@@ -29,6 +29,7 @@ from p2pgrid.records import (
     sign_node,
     verify_listing,
     verify_node,
+    with_fitting_title,
 )
 
 NOW = 1_800_000_000
@@ -182,8 +183,35 @@ def test_a_missing_field_is_refused(field: str) -> None:
 def test_a_record_over_its_size_is_refused_both_ways() -> None:
     with pytest.raises(RemoteError):
         verify_node(signed({**fields(NODE), "x": bytes(MAX_RECORD)}), now=NOW)
-    with pytest.raises(ValueError, match="over"):
+    with pytest.raises(TooLarge, match="over"):
         sign_node(ALICE, replace(NODE, name="x" * MAX_RECORD))
+
+
+SIX = tuple(Address(f"2001:db8:1111:2222:3333:4444:5555:{n:x}", 65_535, 65_535) for n in range(0x1000, 0x1003))
+
+
+def test_a_node_record_of_a_long_name_in_another_script_fits() -> None:
+    wide = replace(NODE, name="\U00020000" * MAX_NAME, addresses=SIX, seq=2**63, issued=NOW, ttl=MAX_TTL)
+    assert verify_node(sign_node(ALICE, wide).to_wire(), now=NOW).record == wide
+
+
+@given(st.text(max_size=200), st.text("a\u75c5\U00020000", min_size=1, max_size=64), st.integers(0, 3))
+def test_a_long_title_in_any_script_is_cut_between_characters_until_the_listing_fits(
+    title: str, tag: str, count: int
+) -> None:
+    full = replace(LISTING, title=title, name="\u75c5" * 32, tag=Tag(tag), addresses=SIX[:count])
+    cut = with_fitting_title(full)
+    verify_listing(sign_listing(ALICE, cut).to_wire(), now=NOW)
+    assert title.startswith(cut.title)
+    if cut.title != title[:MAX_TITLE]:
+        more = title[: len(cut.title) + 1]
+        assert len(replace(cut, title=more).body()) > MAX_RECORD - 2
+
+
+def test_a_listing_without_room_for_any_title_is_a_clear_error() -> None:
+    with pytest.raises(TooLarge, match="640 is the most") as caught:
+        with_fitting_title(replace(LISTING, name="\U00020000" * 64, tag=Tag("\U00020000" * 64), addresses=SIX))
+    assert "Shorten" in caught.value.fix
 
 
 def test_fields_of_a_later_version_are_ignored_and_kept() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import socket
 import time
@@ -33,6 +34,11 @@ READ_BYTES: Final = 2048
 """asyncio reads each datagram into 256 KiB otherwise (a third to a half of the cost of a packet)."""
 SEND_BUFFER: Final = 1 << 20
 """Bytes that may wait for the socket before packets are dropped."""
+
+AFTER_FAULT: Final = 1.0
+"""Seconds to the next try after a fault of our own."""
+
+log = logging.getLogger(__name__)
 
 V = TypeVar("V")
 State = Literal["online", "busy", "offline"]
@@ -72,6 +78,8 @@ class DhtNode:
         self._closed = False
         self._ending: set[asyncio.Future[Any]] = set()
         self._hunts: set[Hunt] = set()
+        self._told: set[tuple[type[Exception], str, int]] = set()
+        engine.report = self._report
         self.joined = False
 
     # ------------------------------------------------------------ life
@@ -314,7 +322,10 @@ class DhtNode:
     # ------------------------------------------------------------ socket and timer
 
     def _received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        self._engine.receive(data, addr[:2], self._loop.time())
+        try:
+            self._engine.receive(data, addr[:2], self._loop.time())
+        except Exception as error:  # a fault of ours that a datagram met; the next one may not
+            self._engine.fault(error)
         self._flush()
 
     def _fault(self, error: Exception) -> None:
@@ -325,14 +336,33 @@ class DhtNode:
         """Send what is ready, and set the timer."""
         if self._closed or self._transport.is_closing():
             return
-        polled = self._engine.poll(self._loop.time())
-        for data, endpoint in polled.datagrams:
-            self._send(data, endpoint)
-        if polled.wake < self._timer_at or self._timer is None:
+        wake = self._loop.time() + AFTER_FAULT
+        try:
+            polled = self._engine.poll(self._loop.time())
+            wake = polled.wake
+            for data, endpoint in polled.datagrams:
+                self._send(data, endpoint)
+        except Exception as error:  # a fault of ours must not silence the node for the rest of its life
+            self._engine.fault(error)
+        finally:
+            self._arm(wake)
+
+    def _arm(self, wake: float) -> None:
+        if wake < self._timer_at or self._timer is None:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer_at = polled.wake
-            self._timer = self._loop.call_at(polled.wake, self._wake)
+            self._timer_at = wake
+            self._timer = self._loop.call_at(wake, self._wake)
+
+    def _report(self, error: Exception) -> None:
+        """Log a fault of ours, once a place in the code: what repeats is counted only."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace is not None else ("", 0)
+        if (type(error), *where) not in self._told:
+            self._told.add((type(error), *where))
+            log.error("the DHT met a fault of its own and goes on", exc_info=error)
 
     def _send(self, data: bytes, endpoint: Endpoint) -> None:
         if self._transport.get_write_buffer_size() > SEND_BUFFER:

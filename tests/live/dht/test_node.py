@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import secrets
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from p2pgrid.crypto import Identity
-from p2pgrid.dht import DhtNode
+from p2pgrid.dht import DhtNode, Limits
 from p2pgrid.errors import BadAddress, BadNodeId, InvalidInput, NoBootstrap, PortTaken, Unreachable
 from p2pgrid.records import Address
 
@@ -287,3 +288,24 @@ def test_importing_the_package_is_cheap_and_starts_nothing():
         "import p2pgrid.dht as d; assert d.DhtNode and d.PeerInfo and d.Pong and d.Limits"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+async def test_a_fault_in_the_timer_is_told_once_and_does_not_stop_it(caplog: pytest.LogCaptureFixture):
+    broken = False
+
+    def chance(size: int) -> bytes:
+        if broken:
+            raise RuntimeError("no chance")
+        return secrets.token_bytes(size)
+
+    async with await DhtNode.start(random=chance, limits=Limits(probe_gap=0.01)) as node:
+        broken = True
+        await until(lambda: node.counters.get("internal-error", 0) >= 2)
+        broken = False
+        counted = node.counters["internal-error"]
+        async with await DhtNode.start(bootstrap=[where(node)]) as other:
+            assert await other.announce("x", DATASET, title="t") == 1
+            assert await titles(node, "x") == ["t"]
+        assert node.counters["internal-error"] == counted
+    told = [record for record in caplog.records if record.name.startswith("p2pgrid.dht")]
+    assert [str(record.exc_info[1]) for record in told if record.exc_info] == ["no chance"]

@@ -12,7 +12,8 @@ from p2pgrid.dht.contacts import Contact
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.messages import AddListing, FindNode, Nodes, Page
 from p2pgrid.dht.operations import Operation
-from p2pgrid.ids import normalise_tag
+from p2pgrid.errors import TooLarge
+from p2pgrid.ids import Tag, normalise_tag
 from p2pgrid.records import Address, Listing, sign_listing
 
 TAG = normalise_tag("prey")
@@ -264,3 +265,32 @@ def test_well_sealed_nonsense_from_an_authenticated_peer(swarm):
     assert target.counters["malformed"] > 500
     assert all(peer.name.isprintable() for peer in target.table.peers())
     assert swarm.search(nodes[1], "nothing") == []
+
+
+def test_one_long_title_in_another_script_silences_no_announcement(swarm):
+    nodes = swarm.grow(6)
+    long = nodes[0]
+    long.profile.describe(name="病院研究ノード" * 8)
+    wide = ("糖尿病患者の血糖値と生活習慣に関する縦断研究データ" * 3)[:64]
+    assert swarm.announce(long, wide, bytes(16), "東京都健康長寿医療センター" * 8) == 5
+    assert swarm.announce(long, "later", bytes(16), "後") == 5
+    [found] = swarm.search(nodes[3], wide)
+    assert found.record.title
+    assert ("東京都健康長寿医療センター" * 8).startswith(found.record.title)
+    swarm.run(1.5 * long.limits.listing_ttl)
+    assert len(swarm.search(nodes[3], wide)) == len(swarm.search(nodes[3], "later")) == 1
+
+
+def test_one_announcement_that_cannot_be_placed_stops_no_other(swarm):
+    nodes = swarm.grow(6)
+    long, reports = nodes[0], []
+    long.report = reports.append
+    for tag in ("before", "broken", "later"):
+        assert swarm.announce(long, tag, bytes(16), "t") == 5
+    broken = long.publisher.announcements.all()[1]
+    broken.tag = Tag("x" * 700)  # what no door lets in
+    swarm.run(1.5 * long.limits.listing_ttl)
+    assert swarm.search(nodes[3], "broken") == []
+    assert len(swarm.search(nodes[3], "before")) == len(swarm.search(nodes[3], "later")) == 1
+    assert {type(error) for error in reports} == {TooLarge}
+    assert 2 <= len(reports) == long.counters["internal-error"] <= 6

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from p2pgrid.crypto import Identity
-from p2pgrid.dht.announcements import Announcements
 from p2pgrid.dht.calls import SLOW_MOST, Call, Calls
 from p2pgrid.dht.contacts import Contact, Peer
 from p2pgrid.dht.greetings import Greetings
@@ -13,8 +11,6 @@ from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.operations import Operation
 from p2pgrid.dht.secrets import Allowance, Seen
 from p2pgrid.dht.votes import Votes
-from p2pgrid.errors import InvalidInput, TooLarge
-from p2pgrid.ids import normalise_tag
 
 LIMITS = Limits()
 
@@ -136,29 +132,3 @@ def test_what_was_seen_is_remembered_for_a_period_within_bounds():
     for number in range(100):
         seen.add(b"%d" % number, 23.0)
         assert len(seen) <= 6
-
-
-def test_our_listings_grow_in_number_even_when_the_clock_stands_or_the_node_restarts():
-    identity = Identity(bytes(32))
-    wall = 1_800_000_000.0
-    announcements = Announcements(identity, LIMITS, lambda: wall)
-    one = announcements.add(normalise_tag("t"), bytes(16), "title")
-    seqs = [announcements.sign(one, "n", ()).record.seq for _ in range(3)]
-    assert seqs == sorted(set(seqs))
-    wall += 1
-    again = Announcements(identity, LIMITS, lambda: wall)
-    other = again.add(normalise_tag("t"), bytes(16), "title")
-    assert again.sign(other, "n", ()).record.seq > seqs[-1]
-
-
-def test_announcements_are_bounded_and_checked():
-    announcements = Announcements(Identity(bytes(32)), Limits(announcements=2), lambda: 1.0)
-    with pytest.raises(InvalidInput):
-        announcements.add(normalise_tag("t"), b"short", "")
-    for number in range(2):
-        announcements.add(normalise_tag("t"), bytes([number]) * 16, "")
-    announcements.add(normalise_tag("t"), bytes(16), "again")
-    with pytest.raises(TooLarge):
-        announcements.add(normalise_tag("u"), bytes(16), "")
-    assert announcements.remove(normalise_tag("t"), bytes(16)).title == "again"
-    assert announcements.remove(normalise_tag("t"), bytes(16)) is None
