@@ -69,7 +69,7 @@ class Launch:
         self._spec, self._python, self._hide, self._require = spec, python, hide, require
         self._output = _Output()
         self._process: asyncio.subprocess.Process | None = None
-        self._stopped = False
+        self._stopped = self._ordered = False
 
     def stop(self) -> None:
         """Close the lifeline: the warden kills the run and reports."""
@@ -126,7 +126,7 @@ class Launch:
             with contextlib.suppress(TimeoutError):  # somebody who got away may still hold the other end
                 await asyncio.wait_for(asyncio.shield(drain), LAST_OUTPUT_SECONDS)
         except TimeoutError:
-            return _unavailable("The run's process did not answer.")
+            return replace(_unavailable("The run's process did not answer."), started=self._ordered)
         finally:
             drain.cancel()
             await asyncio.gather(drain, return_exceptions=True)
@@ -138,9 +138,10 @@ class Launch:
         limits = self._spec.limits
         found = read_report(body, limits)
         if found is None and self._stopped and not self._output.flood:
-            return _unavailable("The run was stopped: the node is closing.")
+            return replace(_unavailable("The run was stopped: the node is closing."), started=self._ordered)
         if found is None:
-            found = RunReport(ok=False, failure="crash", error="The run's process ended without a report.")
+            error = "The run's process ended without a report."
+            found = RunReport(ok=False, failure="crash", error=error, started=self._ordered)
         if self._output.flood:
             error = f"The run printed more than {self._flood_limit()} bytes."
             return replace(found, ok=False, result=None, result_shape="", failure="output", error=error)
@@ -155,6 +156,7 @@ class Launch:
         if self._stopped:  # before it had started
             process.stdin.close()
             return
+        self._ordered = True  # whether the code began is the warden's to say from here on; it may die before
         with contextlib.suppress(ConnectionError):  # it ended at once; the missing report says so
             process.stdin.write(order)
             await process.stdin.drain()

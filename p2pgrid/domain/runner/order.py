@@ -77,6 +77,7 @@ def pack_report(report: RunReport) -> bytes:
             "cpu": report.cpu_seconds,
             "rss": report.max_rss,
             "shape": report.result_shape,
+            "started": report.started,
             "held": list(report.confinement),
         }
     )
@@ -96,7 +97,8 @@ def read_report(body: bytes, limits: Limits) -> RunReport | None:
 def _report(raw: Any, limits: Limits) -> RunReport:
     failure, result, held = str(raw["failure"]), raw["result"], set(raw["held"])
     good = isinstance(result, bytes) and len(result) <= limits.result_bytes
-    if failure not in FAILURES or not held <= set(MEASURES) or good != (failure == ""):
+    started = raw["started"] is True
+    if failure not in FAILURES or not held <= set(MEASURES) or good != (failure == "") or good > started:
         raise Malformed("A report contradicts itself.")
     return RunReport(
         ok=good,
@@ -107,5 +109,6 @@ def _report(raw: Any, limits: Limits) -> RunReport:
         cpu_seconds=max(0.0, float(raw["cpu"])),
         max_rss=max(0, int(raw["rss"])),
         result_shape=str(raw["shape"])[:200],
+        started=started,
         confinement=tuple(word for word in MEASURES if word in held),
     )

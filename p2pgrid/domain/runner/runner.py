@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from p2pgrid.domain.runner.confine import holds
@@ -49,9 +49,11 @@ class Runner:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    async def run(self, spec: RunSpec) -> RunReport:
+    async def run(self, spec: RunSpec, begin: Callable[[], Awaitable[None]] | None = None) -> RunReport:
         """Run ``spec.function`` of ``spec.code`` on its inputs; however the code behaves, this answers a report.
 
+        ``begin`` is awaited when the run's turn has come, before anything of it starts; what it raises is raised here
+        and nothing runs.
         Cancelling ends the run and all its processes before ``CancelledError`` is raised.
         Raises ``StorageError`` when an input file cannot be opened.
         """
@@ -65,13 +67,15 @@ class Runner:
         self._empty.clear()
         try:
             async with self._slots:
-                return await self._launched(spec)
+                return await self._launched(spec, begin)
         finally:
             self._inside -= 1
             if not self._inside:
                 self._empty.set()
 
-    async def _launched(self, spec: RunSpec) -> RunReport:
+    async def _launched(self, spec: RunSpec, begin: Callable[[], Awaitable[None]] | None) -> RunReport:
+        if begin is not None and not self._closed:
+            await begin()
         if self._closed:
             return _unavailable("The runner is closed.")
         launch = Launch(spec, python=self._python, hide=self._hide, require=self._require)

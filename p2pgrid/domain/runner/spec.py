@@ -111,7 +111,8 @@ class RunReport:
     of ``FAILURES``.  ``error`` and ``output`` are printable text: control characters are escaped, this machine's
     folders are cut out.  ``output``: stdout and stderr together, cut at the limit with a note.  ``wall_seconds``:
     from confinement to end.  ``cpu_seconds``: of all its processes.  ``max_rss``: bytes of the largest, with the
-    interpreter.  ``confinement``: which of ``MEASURES`` held.
+    interpreter.  ``started``: the code had its inputs and may have begun; what it says about that itself counts for
+    nothing.  ``confinement``: which of ``MEASURES`` held.
     """
 
     ok: bool
@@ -123,4 +124,5 @@ class RunReport:
     cpu_seconds: float = 0.0
     max_rss: int = 0
     result_shape: str = ""
+    started: bool = False
     confinement: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ from p2pgrid.domain.runner.check import Checker
 from p2pgrid.domain.runner.family import Family, kill
 from p2pgrid.domain.runner.order import REPORT_ROOM, Order, pack_report, read_order
 from p2pgrid.domain.runner.spec import MEASURES, RunReport
-from p2pgrid.domain.runner.worker import PARSING_ROOM, work
+from p2pgrid.domain.runner.worker import LOADED, MAX_ERROR, PARSING_ROOM, work
 from p2pgrid.errors import P2PError
 
 TICK_SECONDS: Final = 0.025
@@ -77,19 +77,23 @@ def _guard(order: Order) -> RunReport:
         checker.close()
 
 
-def _start(order: Order, held: set[str], user: int | None) -> tuple[int, int, tuple[str, ...] | None]:
-    """The run's process id, the pipe of its answer, and the measures that it says hold, before it runs anything."""
+def _start(order: Order, held: set[str], user: int | None) -> tuple[int, int, int, tuple[str, ...] | None]:
+    """The run's process id, the pipes of its inputs' fate and of its answer, and the measures that it says hold.
+
+    The last, before it runs anything.
+    """
     held |= confine.own_processes()
     ready_in, ready_out = os.pipe()
+    loaded_in, loaded_out = os.pipe()
     answer_in, answer_out = os.pipe()
     pid = os.fork()
     if pid == 0:
-        work(order, ready_out, answer_out, held, user)
-    for fd in (ready_out, answer_out, *(fd for _, _, fd in order.inputs)):
+        work(order, ready_out, loaded_out, answer_out, held, user)
+    for fd in (ready_out, loaded_out, answer_out, *(fd for _, _, fd in order.inputs)):
         os.close(fd)
     with os.fdopen(ready_in, "rb") as pipe:
         word = pipe.read(4096)
-    return pid, answer_in, _measures(word)
+    return pid, loaded_in, answer_in, _measures(word)
 
 
 def _import_heavy(order: Order) -> None:
@@ -121,8 +125,10 @@ class _Ended:
 class _Watch:
     """Waits for one run to end by itself or at a limit."""
 
-    def __init__(self, order: Order, pid: int, answer: int, held: tuple[str, ...] | None, checker: Checker) -> None:
-        self.order, self.pid, self.answer, self.held = order, pid, answer, held
+    def __init__(
+        self, order: Order, pid: int, loaded: int, answer: int, held: tuple[str, ...] | None, checker: Checker
+    ) -> None:
+        self.order, self.pid, self.loaded, self.answer, self.held = order, pid, loaded, answer, held
         self.limits, self.checker = order.limits, checker
         self.family = Family(besides=checker.pid)
         self.room = self.family.memory(pid) + PARSING_ROOM * order.input_bytes + self.limits.memory_bytes
@@ -134,15 +140,30 @@ class _Watch:
         ended = self._wait()
         wall = time.monotonic() - self.start
         missing = sorted(set(self.order.require) - set(self.held or ()))
+        word = self._inputs_word()
         if self.held is None:
             report = _failed("unavailable", "The run could not be confined.")
         elif missing:
             report = _failed("unavailable", f"This machine does not give: {', '.join(missing)}.")
+        elif word and word != LOADED:
+            report = _failed("unavailable", word.decode("utf-8", "replace"))
         else:
             report = self._verdict(ended)
         return replace(
-            report, wall_seconds=wall, cpu_seconds=ended.cpu, max_rss=ended.rss, confinement=self.held or ("process",)
+            report,
+            wall_seconds=wall,
+            cpu_seconds=ended.cpu,
+            max_rss=ended.rss,
+            started=word == LOADED,
+            confinement=self.held or ("process",),
         )
+
+    def _inputs_word(self) -> bytes:
+        """What the run's process wrote of its inputs before it ended or began the code."""
+        os.set_blocking(self.loaded, False)
+        with contextlib.suppress(BlockingIOError):
+            return os.read(self.loaded, MAX_ERROR)
+        return b""
 
     def _wait(self) -> _Ended:
         """Until the process has ended and nothing of it is left."""
@@ -231,7 +252,9 @@ class _Watch:
             failure, error, result = str(raw["failure"]), str(raw["error"])[:8000], raw["result"]
         except (P2PError, KeyError, TypeError):
             return _failed("result", "What the run answered is no result.")
-        if failure in ("error", "value", "result", "memory", "unavailable"):
+        if failure == "unavailable":  # that is the node's to say; here the code says it
+            failure = "error"
+        if failure in ("error", "value", "result", "memory"):
             return _failed(failure, error or told.get(failure, ""))
         if failure or not isinstance(result, bytes):
             return _failed("result", "What the run answered is no result.")

@@ -26,6 +26,8 @@ OUR_TASKS: Final = 4
 """Warden and checker, with a thread each: the kernel counts them with the run's where they share a user."""
 PARSING_ROOM: Final = 4
 """Reading an input may take this many times its size for a moment; the limit is tightened afterwards."""
+LOADED: Final = b"loaded"
+"""Told to the warden once the inputs are there; anything else is why they are not."""
 
 
 class Failed(Exception):
@@ -36,17 +38,20 @@ class Failed(Exception):
         self.failure, self.error = failure, error
 
 
-def work(order: Order, ready: int, answer: int, held: set[str], user: int | None) -> NoReturn:
-    """Everything after the fork.  ``ready`` and ``answer`` are the write ends of pipes to the warden."""
+def work(order: Order, ready: int, loaded: int, answer: int, held: set[str], user: int | None) -> NoReturn:
+    """Everything after the fork.  ``ready``, ``loaded`` and ``answer`` are the write ends of pipes to the warden.
+
+    The first two are closed before the code begins: it cannot say of itself that it never did.
+    """
     me = os.getpid()
     try:
-        _confine(order, held, user, keep=(ready, answer))
+        _confine(order, held, user, keep=(ready, loaded, answer))
         missing = sorted(set(order.require) - held)
         os.write(ready, wire.pack(sorted(held)))
         os.close(ready)
         if missing:
             os._exit(0)
-        content = _run(order)
+        content = _run(order, loaded)
         if os.getpid() == me:  # a process that the code forked, and that came back here, has nothing to say
             _answer(answer, content)
     finally:
@@ -78,10 +83,10 @@ def _confine(order: Order, held: set[str], user: int | None, keep: tuple[int, ..
     held.discard("user-namespace")
 
 
-def _run(order: Order) -> dict[str, Any]:
+def _run(order: Order, loaded: int) -> dict[str, Any]:
     """The answer's content.  Whatever the code raises ends here."""
     try:
-        inputs = {name: _load(kind, fd) for name, kind, fd in order.inputs}
+        inputs = _inputs(order, loaded)
         confine.limit_memory(order.limits.memory_bytes)
         result = _packed(_call(order, inputs), order.limits.result_bytes)
         return {"failure": "", "error": "", "result": result}
@@ -89,6 +94,17 @@ def _run(order: Order) -> dict[str, Any]:
         return {"failure": failed.failure, "error": failed.error[:MAX_ERROR], "result": b""}
     except MemoryError:
         return {"failure": "memory", "error": "", "result": b""}
+
+
+def _inputs(order: Order, loaded: int) -> dict[str, Any]:
+    try:
+        inputs = {name: _load(kind, fd) for name, kind, fd in order.inputs}
+    except Failed as failed:
+        os.write(loaded, failed.error.encode("utf-8", "replace")[:MAX_ERROR])
+        os._exit(0)
+    os.write(loaded, LOADED)
+    os.close(loaded)
+    return inputs
 
 
 def _load(kind: str, fd: int) -> Any:

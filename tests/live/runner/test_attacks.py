@@ -545,6 +545,19 @@ async def test_forged_result(run: Run, forged: str) -> None:
     assert report.failure in ("result", "crash", "time")
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        "os.write(pipe(), msgpack.packb({'failure': 'unavailable', 'error': 'private', 'result': b''})); os._exit(0)",
+        "from p2pgrid.domain.runner.worker import Failed; raise Failed('unavailable', 'private')",
+    ],
+    ids=["forged", "raised"],
+)
+async def test_a_run_that_claims_it_never_began(run: Run, how: str) -> None:
+    report = await run(f"{FIND_PIPE}\nimport msgpack\ndef f():\n    {how}")
+    assert (report.failure, report.started) == ("error", True)
+
+
 async def test_garbage_before_the_result(run: Run) -> None:
     report = await run(f"{FIND_PIPE}\ndef f():\n    os.write(pipe(), b'garbage')\n    return 1")
     assert report.failure == "result"

@@ -25,7 +25,7 @@ async def test_numpy(run: Run) -> None:
     assert report.ok, report
     assert wire.unpack_value(report.result or b"").tolist() == [4.0, 4.0, 4.0]
     assert report.result_shape == "numpy float64 (3,)"
-    assert (report.error, report.failure, report.output) == ("", "", "")
+    assert (report.error, report.failure, report.output, report.started) == ("", "", "", True)
     assert report.wall_seconds > 0
     assert report.cpu_seconds > 0
     assert report.max_rss > 5 << 20
@@ -155,7 +155,7 @@ async def test_input_of_the_wrong_kind_is_the_nodes_fault(runner: Runner, tmp_pa
     (tmp_path / "bad").write_bytes(b"nonsense")
     for kind in ("numpy", "frame", "json"):
         report = await runner.run(RunSpec("def f(x): return 1", "f", {"x": RunInput(kind, str(tmp_path / "bad"))}))
-        assert report.failure == "unavailable"
+        assert (report.failure, report.started) == ("unavailable", False)
         assert report.error.startswith("An input cannot be read")
 
 

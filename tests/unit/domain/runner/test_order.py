@@ -20,6 +20,7 @@ GOOD = RunReport(
     cpu_seconds=0.5,
     max_rss=100,
     result_shape="int",
+    started=True,
     confinement=("process", "rlimits"),
 )
 
@@ -51,6 +52,7 @@ def test_a_report_arrives_as_it_was() -> None:
         {"result": "text"},
         {"result": b"x" * 100},
         {"held": ["magic"]},
+        {"started": False},
         {"held": 5},
         {"wall": "long"},
         {"cpu": None},
