@@ -124,15 +124,43 @@ def _check(domain: Domain, who: Who, request: CodeRequest, given: dict[str, Give
 
 
 async def _run(domain: Domain, who: Who, request: CodeRequest) -> Execution:
-    if request.failures >= domain.limits.failed_runs:
-        raise PolicyRefused(f"{request.failures} runs on the private data ended without a result.", fix=AGAIN)
-    report = await runs.on_data(domain, request)
-    if report.failure == "unavailable":
+    """Run on the private data.  The run is counted before it starts, so that no way of ending it escapes the count."""
+    begun = False
+
+    async def begin() -> None:
+        nonlocal begun
+        await domain.write(lambda session: _begin(domain, session, who, request))
+        begun = True
+
+    _refuse_failed(domain, request)
+    try:
+        report = await runs.on_data(domain, request, begin)
+    except P2PError as error:
+        if not begun:
+            raise
+        report = runs.unavailable(error)
+    if not begun:
         raise runs.failure(report)
     settled = await domain.write(lambda session: _settle(domain, session, who, request, report))
     if isinstance(settled, P2PError):
         raise settled
     return settled
+
+
+def _refuse_failed(domain: Domain, request: CodeRequest) -> None:
+    if request.failures >= domain.limits.failed_runs:
+        raise PolicyRefused(f"{request.failures} runs on the private data ended without a result.", fix=AGAIN)
+
+
+def _begin(domain: Domain, session: Session, who: Who, request: CodeRequest) -> None:
+    """Count a run as one without a result until ``_settle`` knows better; it may have waited long for its turn."""
+    row = session.get_one(RequestRow, request.id)
+    now = row.value()
+    if now.status is not Status.APPROVED:
+        raise _unapproved(now)
+    _refuse_failed(domain, now)
+    row.failures += 1
+    domain.record(session, who.label, "code.run.begin", row.id)
 
 
 def _settle(
@@ -147,8 +175,9 @@ def _settle(
     row.private_run = runs.to_report(report)
     seconds = round(report.wall_seconds, 6)
     domain.record(session, who.label, "code.run", row.id, ok=report.ok, failure=report.failure, seconds=seconds)
+    if report.ok or not report.started:
+        row.failures = max(0, row.failures - 1)
     if not report.ok or report.result is None:
-        row.failures += 1
         return runs.failure(report)
     now = row.value()
     if now.status is not Status.APPROVED:

@@ -62,8 +62,8 @@ class Caller:
 class CodeRunner(Protocol):
     """Runs submitted code apart from the node."""
 
-    async def run(self, spec: RunSpec) -> RunReport:
-        """However the code behaves, the answer is a report."""
+    async def run(self, spec: RunSpec, begin: Callable[[], Awaitable[None]] | None = None) -> RunReport:
+        """However the code behaves, the answer is a report.  ``begin`` is awaited before anything starts."""
 
 
 @dataclass(frozen=True, slots=True)

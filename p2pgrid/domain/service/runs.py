@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from p2pgrid.domain.models import CodeRequest
-from p2pgrid.domain.runner.spec import Limits, RunInput, RunReport, RunSpec
+from p2pgrid.domain.runner.spec import RunInput, RunReport, RunSpec
 from p2pgrid.domain.service.door import Domain
 from p2pgrid.domain.storage.files import file_name
 from p2pgrid.errors import LimitExceeded, NotConfined, P2PError, RunFailed
@@ -26,17 +27,29 @@ async def on_mocks(domain: Domain, request: CodeRequest) -> dict[str, Any]:
         if asset.mock is None:
             return {**to_report(RunReport(ok=False, error=f"no mock: {asset.name!r} has none")), "skipped": "no mock"}
         inputs[name] = _input(domain, an_id, "mock", asset.mock.kind)
-    return to_report(await _run(domain, request, inputs))
+    try:
+        return to_report(await domain.runner.run(_spec(domain, request, inputs)))
+    except P2PError as error:
+        return to_report(unavailable(error))
 
 
-async def on_data(domain: Domain, request: CodeRequest) -> RunReport:
-    """Run a request's code on its private inputs."""
+async def on_data(domain: Domain, request: CodeRequest, begin: Callable[[], Awaitable[None]]) -> RunReport:
+    """Run a request's code on its private inputs; ``begin`` is awaited before anything starts, if it comes to that.
+
+    Raises what ``begin`` raises, ``NotFound`` when an input was deleted, ``StorageError`` when its file is gone.
+    """
     held = {name: (an_id, domain.catalogue.asset(an_id)) for name, an_id in request.input_policy.inputs.items()}
     inputs = {name: _input(domain, an_id, "data", asset.data.kind) for name, (an_id, asset) in held.items()}
-    report = await _run(domain, request, inputs)
+    report = await domain.runner.run(_spec(domain, request, inputs), begin)
     if report.ok and (report.result is None or len(report.result) > domain.limits.result_bytes):
-        return RunReport(ok=False, failure="result", error=f"The result is over {domain.limits.result_bytes} bytes.")
+        error = f"The result is over {domain.limits.result_bytes} bytes."
+        return replace(report, ok=False, result=None, result_shape="", failure="result", error=error)
     return report
+
+
+def unavailable(error: P2PError) -> RunReport:
+    """The report of a run that the node could not start."""
+    return RunReport(ok=False, failure="unavailable", error=error.cause)
 
 
 def to_report(report: RunReport) -> dict[str, Any]:
@@ -56,7 +69,7 @@ def failure(report: RunReport) -> P2PError:
     """What the author learns of a private run without a result: the kind, and nothing that the code could choose."""
     if report.failure == "unavailable":
         fix = "Try again shortly; if it repeats, ask the data owner to deposit the result."
-        return NotConfined(report.error or "The node cannot run code now.", fix=fix)
+        return NotConfined("The node cannot run code on its private data now.", fix=fix)
     if report.failure in STOPPED:
         return LimitExceeded("The run on the private data was stopped at a limit; its owner can see which.")
     return RunFailed(
@@ -69,9 +82,5 @@ def _input(domain: Domain, asset: str, side: str, kind: str) -> RunInput:
     return RunInput(kind, str(domain.storage.files.path(file_name(asset, side, kind))))
 
 
-async def _run(domain: Domain, request: CodeRequest, inputs: Mapping[str, RunInput]) -> RunReport:
-    limits: Limits = domain.limits.run
-    try:
-        return await domain.runner.run(RunSpec(request.runnable, request.function, inputs, limits))
-    except P2PError as error:
-        return RunReport(ok=False, failure="unavailable", error=error.cause)
+def _spec(domain: Domain, request: CodeRequest, inputs: Mapping[str, RunInput]) -> RunSpec:
+    return RunSpec(request.runnable, request.function, inputs, domain.limits.run)

@@ -20,6 +20,7 @@ from p2pgrid.errors import (
     Pending,
     PolicyRefused,
     RunFailed,
+    StorageError,
     TooManyTries,
 )
 
@@ -126,6 +127,28 @@ async def test_failing_on_purpose_to_tell_bits_of_the_data_ends_after_three_runs
     assert await scientist.result((await call(scientist, request))["execution"]) == "by hand"
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        "from p2pgrid.domain.runner.worker import Failed; raise Failed('unavailable', 'leak ' + str(data))",
+        "import msgpack, os; note = msgpack.packb({'failure': 'unavailable', 'error': f'leak {data}', 'result': b''});"
+        " [os.write(fd, note) for fd in range(3, 16) if os.path.exists(f'/proc/self/fd/{fd}')]; os._exit(0)",
+    ],
+    ids=["raised", "forged"],
+)
+async def test_carrying_data_out_in_a_claim_that_the_run_never_began(
+    owner: Any, scientist: Any, asset: str, how: str
+) -> None:
+    request = await approved(owner, scientist, asset, f"if data.sum() == 6: {how}\n    return 1")
+    for _ in range(3):
+        with pytest.raises(RunFailed) as caught:
+            await call(scientist, request)
+        assert "leak" not in str(caught.value)
+    with pytest.raises(PolicyRefused, match="3 runs"):
+        await call(scientist, request)
+    assert (await actions(owner)).count("code.run") == 3
+
+
 async def test_a_run_over_a_limit_spends_nothing(house: Any, guest: Any) -> None:
     service = await house.open(limits=DomainLimits(result_bytes=2000, run=Limits(wall_seconds=0.5)))
     person = guest()
@@ -173,6 +196,56 @@ async def test_a_caller_who_gives_up_spends_nothing_and_may_call_again(owner: An
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(call(scientist, request), 0.3)
     assert (await owner("request.get", id=request["id"]))["released"] == 0
+    assert await scientist.result((await call(scientist, request))["execution"]) == 6
+
+
+async def test_giving_up_on_each_call_to_run_the_code_without_end(owner: Any, scientist: Any, asset: str) -> None:
+    request = await approved(owner, scientist, asset, "import time; time.sleep(5 * (data.sum() == 6)); return 1")
+    for number in range(3):
+        running = asyncio.create_task(call(scientist, request))
+        async with asyncio.timeout(20):
+            while (await actions(owner)).count("code.run.begin") == number:
+                await owner("auth.whoami")
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    with pytest.raises(PolicyRefused, match="3 runs"):
+        await call(scientist, request)
+    assert (await actions(owner)).count("code.run.begin") == 3
+
+
+async def test_runs_that_give_a_result_do_not_count_as_failed(owner: Any, scientist: Any, asset: str) -> None:
+    policy = {"kind": "OutputPolicyExecuteCount", "limit": 5}
+    request = await approved(owner, scientist, asset, output_policy=policy)
+    for _ in range(5):
+        await call(scientist, request)
+    assert (await owner("request.get", id=request["id"]))["released"] == 5
+    assert (await actions(owner)).count("code.run.begin") == 5
+
+
+async def test_a_run_that_cannot_be_noted_is_not_begun(owner: Any, scientist: Any, asset: str) -> None:
+    request = await approved(owner, scientist, asset, "import time; time.sleep(9 * (data.sum() == 6)); return 1")
+    storage = owner.service._domain.storage
+    with storage.write() as session:
+        full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+        session.connection().exec_driver_sql(full)
+    async with asyncio.timeout(5):
+        with pytest.raises(StorageError, match="disk is full"):
+            await call(scientist, request)
+    with storage.write() as session:
+        session.connection().exec_driver_sql("DROP TRIGGER full")
+    assert not [action for action in await actions(owner) if action.startswith("code.run")]
+
+
+async def test_an_input_that_is_gone_counts_no_run(owner: Any, scientist: Any, asset: str, house: Any) -> None:
+    request = await approved(owner, scientist, asset)
+    (file,) = (house.folder / "assets").glob(f"{asset}.data.*")
+    kept = file.rename(file.with_suffix(".away"))
+    for _ in range(4):
+        with pytest.raises(NotConfined) as caught:
+            await call(scientist, request)
+        assert str(house.folder) not in str(caught.value)
+    kept.rename(file)
     assert await scientist.result((await call(scientist, request))["execution"]) == 6
 
 
