@@ -55,6 +55,12 @@ class Announcements:
         one.pause = FIRST_PAUSE if len(one.held) >= possible else min(2 * one.pause, self._limits.listing_ttl / 3)
         one.again = now + one.pause
 
+    def odd(self, one: Announcement) -> bool:
+        """Whether the clock of records says that its listing is not valid now: set back, or asleep meanwhile."""
+        if one.listing is None:
+            return False
+        return not 0 <= self._wall() - one.listing.record.issued < self._limits.listing_ttl
+
     def all(self) -> list[Announcement]:
         """Each of them."""
         return list(self._by_key.values())

@@ -61,9 +61,12 @@ class Profile:
         return (Address(ip, port, self.card.http),)
 
     def record(self) -> Verified[NodeRecord]:
-        """Our signed node record, made anew when something changed or half of its time has passed."""
+        """Our signed node record, made anew when something changed or half of its time has passed.
+
+        Also when it comes from the future: the clock was ahead, and nobody would believe it until then.
+        """
         wall = self._wall()
-        if self._record is None or wall >= self._record.record.issued + RECORD_TTL / 2:
+        if self._record is None or not 0 <= wall - self._record.record.issued < RECORD_TTL / 2:
             self._seq = max(self._seq + 1, int(wall * 1000))
             record = NodeRecord(
                 key=self._identity.public,

@@ -178,7 +178,7 @@ class Upkeep:
             if busy >= REPUBLISH_AT_ONCE:
                 return
             scarce = len(one.held) < possible and one.again <= now
-            if not one.busy and (scarce or one.due <= now):
+            if not one.busy and (scarce or one.due <= now or self._engine.publisher.announcements.odd(one)):
                 busy += 1
                 self._publish(one, now)
 
@@ -186,6 +186,6 @@ class Upkeep:
         try:
             self._engine.publisher.publish(one, lambda held, at: None, now)
         except Exception as error:  # one that cannot be placed must not silence the others
-            one.busy = False
+            one.busy, one.listing = False, None
             one.due = one.again = now + self._limits.listing_ttl / 3
             self._engine.fault(error)

@@ -59,7 +59,7 @@ class Swarm:
             identity or Identity.generate(self.random.randbytes),
             address=endpoint,
             now=self.now,
-            wall=self.wall,
+            wall=more.pop("wall", self.wall),
             random=self.random.randbytes,
             server=server,
             limits=more.pop("limits", Limits()),

@@ -273,3 +273,16 @@ def test_the_same_seed_gives_the_same_bytes(swarm):
         one.announce(nodes[0], "again", dataset(1))
         logs.append(packets)
     assert logs[0] == logs[1]
+
+
+def test_a_node_whose_clock_was_ahead_is_found_again_once_it_is_right(swarm):
+    nodes = swarm.grow(8)
+    ahead = [300.0]
+    wild = swarm.make(name="wild", wall=lambda: swarm.wall() + ahead[0])
+    assert swarm.join(wild, nodes[0])
+    wild.profile.record()
+    assert swarm.announce(wild, "early", dataset(1)) == 0
+    ahead[0] = 0.0
+    swarm.run(15.0)
+    assert [v.record.dataset for v in swarm.search(nodes[3], "early")] == [dataset(1)]
+    assert nodes[3].check_record(tuple(wild.profile.record().to_wire())).record.key == wild.identity.public

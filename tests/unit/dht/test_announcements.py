@@ -77,3 +77,17 @@ def test_our_listings_grow_in_number_even_when_the_clock_stands_or_the_node_rest
     again = ours(clock)
     other = again.add(TAG, bytes(16), "title", "n", ())
     assert again.sign(other, "n", ()).record.seq > seqs[-1]
+
+
+def test_a_listing_is_due_when_the_clock_was_ahead_or_leapt_while_the_machine_slept():
+    clock = Clock()
+    announcements = ours(clock)
+    one = announcements.add(TAG, bytes(16), "t", "n", ())
+    assert not announcements.odd(one)
+    made = announcements.sign(one, "n", ())
+    clock.now += made.record.ttl / 2
+    assert not announcements.odd(one)
+    clock.now += made.record.ttl / 2
+    assert announcements.odd(one)
+    clock.now = NOW - 1
+    assert announcements.odd(one)
