@@ -27,6 +27,7 @@ from p2pgrid.errors import (
     Unreachable,
 )
 from p2pgrid.ids import Tag, normalise_tags
+from p2pgrid.link.answers import fit_list, fit_search
 from p2pgrid.link.pages import refuse_foreign_page
 from p2pgrid.link.server import CLOSE_FIRST, AppServer
 from p2pgrid.link.websocket import LINK_PATH, LinkServer
@@ -76,12 +77,13 @@ def make_app(door: Door, link: LinkServer, on_loopback: Callable[[], bool]) -> w
     """
 
     @web.middleware
-    async def no_foreign_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        await request.writer.drain()  # one unread answer a connection
         headers = request.headers
         refuse_foreign_page(headers.get("Host"), headers.get("Origin"), on_loopback=on_loopback())
         return await handler(request)
 
-    app = web.Application(middlewares=[_speak_json, no_foreign_pages], client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[_speak_json, guard], client_max_size=MAX_BODY)
 
     async def health(_: web.Request) -> web.Response:
         return _json(await _ask(door.health()))
@@ -90,11 +92,11 @@ def make_app(door: Door, link: LinkServer, on_loopback: Callable[[], bool]) -> w
         return _json(await _ask(door.identity_record()))
 
     async def dataset_tags(_: web.Request) -> web.Response:
-        return _json(await _ask(door.dataset_tags()))
+        return _json(fit_list(await _ask(door.dataset_tags())))
 
     async def search(request: web.Request) -> web.Response:
         tags, match = parse_search(await read_json(request))
-        return _json(await _ask(door.search(tags, match)))
+        return _json(fit_search(await _ask(door.search(tags, match))))
 
     async def open_links(_: web.Application) -> None:
         link.open()

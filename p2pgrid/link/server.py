@@ -14,14 +14,14 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from p2pgrid.errors import BadAddress, PortTaken
+from p2pgrid.link.connections import MAX_PER_ADDRESS, Connections
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS: Final = 1024
-"""TCP connections that one HTTP server holds; further ones are closed at once."""
 KEEPALIVE: Final = 15.0
 """Seconds that a connection may be open without the whole head of a request."""
 BACKLOG: Final = 256
+"""Connections that the system takes for us, at most; all of them may need a descriptor at one moment."""
 CLOSE_GRACE: Final = 2.0
 """Seconds that requests have to finish when the server closes, and again to stop once they are cancelled."""
 
@@ -32,8 +32,10 @@ CLOSE_FIRST: Final[web.AppKey[Callable[[], Awaitable[None]]]] = web.AppKey("clos
 class AppServer:
     """Runs one application on one port."""
 
-    def __init__(self, app: web.Application, *, max_connections: int = MAX_CONNECTIONS) -> None:
-        self._app, self._max_connections = app, max_connections
+    def __init__(self, app: web.Application, *, connections: int | None = None, each: int = MAX_PER_ADDRESS) -> None:
+        """``connections`` in all, by default as many as the process has files for, and ``each`` of one address."""
+        self._app = app
+        self.connections = Connections(self._handler, most=connections, most_each=each)
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -48,8 +50,6 @@ class AppServer:
         self.port = 0
         self.on_loopback = True
         """Whether only this machine can reach it; known once it listens."""
-        self.refused = 0
-        """Connections closed because ``max_connections`` were open."""
         self.broken = 0
         """Requests that were none of HTTP, or whose sender left."""
 
@@ -57,7 +57,9 @@ class AppServer:
         """Listen; ``port`` 0 takes a free one, told by ``.port``.  Raises ``PortTaken`` or ``BadAddress``."""
         await self._runner.setup()
         try:
-            self._listener = await asyncio.get_running_loop().create_server(self._protocol, host, port, backlog=BACKLOG)
+            self._listener = await asyncio.get_running_loop().create_server(
+                self.connections.protocol, host, port, backlog=max(1, min(BACKLOG, self.connections.most // 4))
+            )
         except (OSError, OverflowError) as error:
             await self._runner.cleanup()
             raise _cannot_listen(host, port, error) from error
@@ -75,12 +77,8 @@ class AppServer:
             await self._app[CLOSE_FIRST]()
         await self._runner.cleanup()
 
-    def _protocol(self) -> asyncio.Protocol:
-        server = self._runner.server
-        if server is None or len(server.connections) >= self._max_connections:
-            self.refused += 1
-            return _Refusal()
-        return server()
+    def _handler(self) -> asyncio.Protocol | None:
+        return self._runner.server() if self._runner.server else None
 
 
 class _QuietLog(logging.LoggerAdapter[logging.Logger]):
@@ -96,13 +94,6 @@ class _QuietLog(logging.LoggerAdapter[logging.Logger]):
             self._server.broken += 1
         else:
             super().exception(msg, *args, exc_info=exc_info, **kwargs)
-
-
-class _Refusal(asyncio.Protocol):
-    """Closes its connection at once."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
 
 
 def _cannot_listen(host: str, port: int, error: Exception) -> PortTaken | BadAddress:

@@ -45,6 +45,7 @@ FLOORS = {
 
 SHELLS = {
     "p2pgrid.dht.udp",
+    "p2pgrid.link.connections",
     "p2pgrid.link.door",
     "p2pgrid.link.fetch",
     "p2pgrid.link.http",

@@ -47,6 +47,15 @@ class SmallNode:
         match tags:
             case ["fault"]:
                 raise ValueError(SECRET)
+            case ["everything"]:
+                dataset = {
+                    "id": "0" * 32,
+                    "name": "d",
+                    "description": "é" * 19_000,
+                    "tags": ["#everything"],
+                    "assets": [],
+                }
+                return {"content": True, "node-id": NODE.id.hex(), "name": "Bob", "datasets": [dataset] * 1_000}
             case ["absent"]:
                 raise NotFound("Nothing there.")
             case ["slow"]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 from typing import Any
 
 import aiohttp
 import pytest
 
 from p2pgrid.link import door
+from p2pgrid.link.answers import MAX_ANSWER
 from p2pgrid.link.door import MAX_BODY
 
 PATIENCE = 10.0
@@ -141,3 +143,24 @@ async def test_a_body_that_never_comes_is_given_up(node: Any, monkeypatch: pytes
     await asyncio.wait_for(reader.read(), PATIENCE)
     writer.close()
     await writer.wait_closed()
+
+
+async def test_one_address_cannot_fill_the_memory_by_searches_it_does_not_read(node: Any) -> None:
+    """A connection has one unread answer at most, however many searches were sent on it; and that one is small."""
+    ask_all = body({"query": ["everything"]})
+    request = b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(ask_all) + ask_all
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", node.http.port))
+        await asyncio.to_thread(client.sendall, request * 200)
+        asked = -1
+        async with asyncio.timeout(PATIENCE):
+            while asked != len(node.asked) or not asked:
+                asked = len(node.asked)
+                await asyncio.sleep(0.5)
+        assert asked < 100, "it went on answering into memory"
+        with client.makefile("rb") as reading:
+            client.settimeout(PATIENCE)
+            head = await asyncio.to_thread(lambda: [reading.readline() for _ in range(9)])
+            size = next(int(line.split()[1]) for line in head if line.lower().startswith(b"content-length"))
+            assert MAX_ANSWER // 2 < size <= MAX_ANSWER

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web as aioweb
 
 from p2pgrid.errors import BadAddress, PortTaken
+from p2pgrid.link import connections as connections_module
 from p2pgrid.link import server as server_module
 from p2pgrid.link.http import AppServer, fetch_json
 from p2pgrid.link.server import CLOSE_GRACE
@@ -40,12 +41,12 @@ async def test_an_address_of_another_machine_is_told(host: str, port: int) -> No
 
 
 async def test_connections_are_bounded() -> None:
-    server = AppServer(aioweb.Application(), max_connections=2)
+    server = AppServer(aioweb.Application(), connections=2)
     await server.start("127.0.0.1", 0)
     held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
-    assert server.refused == 1
+    assert server.connections.refused == 1
     for _, open_writer in (*held, (reader, writer)):
         open_writer.close()
         await open_writer.wait_closed()
@@ -95,3 +96,60 @@ async def test_closing_lets_a_request_finish() -> None:
     assert await asyncio.wait_for(request, PATIENCE) == (200, "done")
     await closing
     await server.close()
+
+
+async def test_connections_of_one_address_are_bounded() -> None:
+    server = AppServer(aioweb.Application(), each=2)
+    await server.start("0.0.0.0", 0)
+    held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
+    held.append(await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.2", 0)))
+    other, sending = held[-1]
+    sending.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await asyncio.wait_for(other.readline(), PATIENCE)).startswith(b"HTTP/1.1 404")
+    assert server.connections.refused == 1
+    for _, open_writer in (*held, (reader, writer)):
+        open_writer.close()
+        await open_writer.wait_closed()
+    await server.close()
+
+
+def unread(port: int, request: bytes) -> socket.socket:
+    """A client that asks, and reads nothing."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", port))
+    client.setblocking(False)
+    client.sendall(request)
+    return client
+
+
+async def test_an_answer_that_is_not_read_ends_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections_module, "WRITE_TIMEOUT", 0.3)
+
+    async def large(_: aioweb.Request) -> aioweb.Response:
+        return aioweb.Response(body=bytes(16 << 20))
+
+    app = aioweb.Application()
+    app.router.add_get("/", large)
+    server = AppServer(app, each=1)
+    await server.start("127.0.0.1", 0)
+    with unread(server.port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"):
+        async with asyncio.timeout(PATIENCE):
+            while not server.connections.unread:  # noqa: ASYNC110 - a plain counter
+                await asyncio.sleep(0.01)
+        status, _ = await read_head(server.port)
+        assert status.startswith(b"HTTP/1.1 200"), "its place is free again"
+    await server.close()
+
+
+async def read_head(port: int) -> tuple[bytes, int]:
+    """The first line of an answer, and how many bytes followed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    first = await asyncio.wait_for(reader.readline(), PATIENCE)
+    rest = await asyncio.wait_for(reader.read(), PATIENCE)
+    writer.close()
+    await writer.wait_closed()
+    return first, len(rest)
