@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 LINUX: Final = sys.platform.startswith("linux")
@@ -35,6 +35,11 @@ FIRST_SPARE_USER, SPARE_USERS = 61184, 4336
 """The range that systemd's DynamicUser= takes for users that own nothing."""
 
 ALWAYS_HIDDEN: Final = ("/run", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - where other programs keep their sockets
+
+PRIVATE: Final = ("/root", "/home", "/srv", "/mnt", "/media")
+"""Where people keep what is theirs."""
+SYSTEM: Final = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
+"""No run works without these; a service's home folder that holds one of them, or lies in one, is not covered."""
 
 LIBRARY_ROOM: Final = 512 << 20
 """Address space for the code of libraries that a function imports; it is mapped, hardly ever resident."""
@@ -94,10 +99,10 @@ def own_processes() -> set[str]:
     return {"own-processes"} if LINUX and _libc().unshare(CLONE_NEWPID) == 0 else set()
 
 
-def own_files(hide: Sequence[str], needed: Iterable[str]) -> set[str]:
-    """See every file system read-only, ``hide`` and the usual places of sockets as empty.
+def own_files(hide: Sequence[str], private: Sequence[str], needed: Sequence[str]) -> set[str]:
+    """See every file system read-only; ``hide``, ``private`` and the usual places of sockets as empty.
 
-    ``needed``: folders of the interpreter; they stay visible, also within a place that is covered.
+    ``needed``: folders of the program; they stay visible, also within a place that is covered, except in ``hide``.
     The file systems are this process's own view afterwards; nothing changes for anybody else.
     """
     libc, held = _libc() if LINUX else None, set[str]()
@@ -107,7 +112,11 @@ def own_files(hide: Sequence[str], needed: Iterable[str]) -> set[str]:
         return held
     libc.mount(b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
     here, kept = os.getcwd(), _outermost(needed)
-    covered = [_cover(libc, place, kept) for place in ALWAYS_HIDDEN if os.path.isdir(place)]
+    links = {path: os.path.realpath(path) for path in needed}
+    os.umask(0o022)  # the way to what stays visible must be open to the run's user
+    usual = _outermost(place for place in (*ALWAYS_HIDDEN, *private) if os.path.isdir(place))
+    covered = [_cover(libc, place, kept) for place in usual]
+    _link_again(links)
     covered += [_cover(libc, place, ()) for place in hide if os.path.isdir(place)]
     if all(covered):
         held.add("hidden")
@@ -138,6 +147,22 @@ def _cover(libc: ctypes.CDLL, place: str, kept: Iterable[str]) -> bool:
         for end in ends:
             os.close(end)
     return True
+
+
+def _link_again(links: Mapping[str, str]) -> None:
+    """Make the symbolic links anew by which the program reaches its folders, where they were covered."""
+    for path, real in sorted(links.items()):
+        if not os.path.isdir(path):
+            with contextlib.suppress(OSError):
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                os.symlink(real, path)
+
+
+def private_places(*homes: str) -> tuple[str, ...]:
+    """``PRIVATE`` and those of ``homes`` that can be covered; which of them exist is seen when they are."""
+    found = [os.path.realpath(home) for home in homes if os.path.isabs(home)]
+    fit = [home for home in found if not holds(home, SYSTEM) and not any(holds(place, [home]) for place in SYSTEM)]
+    return tuple(dict.fromkeys((*PRIVATE, *fit)))
 
 
 def _outermost(places: Iterable[str]) -> list[str]:

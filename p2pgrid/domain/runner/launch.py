@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from p2pgrid.domain.runner.confine import private_places
 from p2pgrid.domain.runner.order import MAX_ORDER, REPORT_ROOM, pack_order, read_report
 from p2pgrid.domain.runner.spec import RunReport, RunSpec
 from p2pgrid.domain.runner.text import printable, without_folders
@@ -55,6 +56,16 @@ def private_folders(*more: str) -> tuple[str, ...]:
     return (PACKAGE_ROOT, sys.prefix, sys.base_prefix, os.path.expanduser("~"), *more)
 
 
+def people_folders() -> tuple[str, ...]:
+    """What the user who runs the node, and others of this machine, keep for themselves."""
+    homes = [os.path.expanduser("~")]
+    with contextlib.suppress(ImportError, KeyError):  # no such database, or nobody of this number in it
+        import pwd
+
+        homes.append(pwd.getpwuid(os.getuid()).pw_dir)
+    return private_places(*homes)
+
+
 @dataclass(slots=True)
 class _Output:
     kept: bytearray = field(default_factory=bytearray)
@@ -90,7 +101,7 @@ class Launch:
 
     async def _started(self, folder: str, inputs: dict[str, int]) -> RunReport:
         size = sum(os.fstat(fd).st_size for fd in inputs.values())
-        order = pack_order(self._spec, inputs, size, self._hide, self._require)
+        order = pack_order(self._spec, inputs, size, self._hide, people_folders(), self._require)
         if len(order) > MAX_ORDER:
             raise TooLarge(f"The run's order is over {MAX_ORDER} bytes.")
         with _pipe() as (output, output_end), _pipe() as (report, report_end):

@@ -19,8 +19,8 @@ class Order:
     """A ``RunSpec`` in which open descriptors stand for the files.
 
     ``inputs``: (argument, kind, descriptor).  ``input_bytes``: their sizes together.  ``hide``: folders to be empty
-    for the run.  ``require``: measures without which nothing is run.  ``needed``: the interpreter's folders; the
-    warden fills them in.
+    for the run.  ``private``: folders of which it sees no more than the program.  ``require``: measures without
+    which nothing is run.  ``needed``: the program's folders; the warden fills them in.
     """
 
     code: str
@@ -29,12 +29,18 @@ class Order:
     input_bytes: int
     limits: Limits
     hide: tuple[str, ...]
+    private: tuple[str, ...]
     require: tuple[str, ...]
     needed: tuple[str, ...] = ()
 
 
 def pack_order(
-    spec: RunSpec, descriptors: dict[str, int], input_bytes: int, hide: tuple[str, ...], require: tuple[str, ...]
+    spec: RunSpec,
+    descriptors: dict[str, int],
+    input_bytes: int,
+    hide: tuple[str, ...],
+    private: tuple[str, ...],
+    require: tuple[str, ...],
 ) -> bytes:
     """Length (4 bytes, big-endian), then msgpack."""
     body = wire.pack(
@@ -45,6 +51,7 @@ def pack_order(
             "input_bytes": input_bytes,
             "limits": spec.limits.to_wire(),
             "hide": list(hide),
+            "private": list(private),
             "require": list(require),
         }
     )
@@ -61,6 +68,7 @@ def read_order(body: bytes, needed: tuple[str, ...]) -> Order:
         input_bytes=raw["input_bytes"],
         limits=Limits(**raw["limits"]),
         hide=tuple(raw["hide"]),
+        private=tuple(raw["private"]),
         require=tuple(raw["require"]),
         needed=needed,
     )

@@ -21,7 +21,8 @@ class Runner:
     """Runs submitted code in processes apart.  Belongs to one event loop.
 
     ``python``: the interpreter.  ``at_once`` runs go at the same time, ``waiting`` more queue.  ``hide``: folders
-    that no run may look into, such as the node's home.  ``require``: members of ``MEASURES`` without which code is
+    that no run may look into, such as the node's home; people's home folders and the like are hidden besides, but for
+    the program's own folders in them (``confine.PRIVATE``).  ``require``: members of ``MEASURES`` without which code is
     not run.  Raises ``InvalidInput`` for an unknown measure or a hidden folder that holds the interpreter.
     """
 

@@ -24,7 +24,7 @@ MEASURES: Final = (
     "no-network",  # a network namespace without any interface that is up
     "own-processes",  # a PID namespace: it sees, signals and outlives nobody
     "read-only",  # every mounted file system
-    "hidden",  # the folders that the node named are empty to it
+    "hidden",  # the folders that the node named, and people's own ones, are empty to it
     "other-user",  # a node that is root: the run is a user that owns nothing
 )
 """The measures that may hold for a run; ``RunReport.confinement`` names those that did."""

@@ -36,9 +36,8 @@ LIFELINE: Final = 0
 def main(report: int) -> None:
     """One order from the lifeline, one report to the descriptor ``report``."""
     folder = os.getcwd()
-    needed = tuple(place for place in dict.fromkeys((*sys.path, sys.prefix, sys.base_prefix)) if os.path.isdir(place))
     try:
-        order = read_order(_exactly(int.from_bytes(_exactly(4), "big")), needed)
+        order = read_order(_exactly(int.from_bytes(_exactly(4), "big")), _needed())
         left = memoryview(pack_report(_guard(order)))
         while left:
             left = left[os.write(report, left) :]
@@ -47,6 +46,18 @@ def main(report: int) -> None:
     finally:
         with contextlib.suppress(OSError):  # the node clears up as well, unless it died
             os.rmdir(folder)
+
+
+def _needed() -> tuple[str, ...]:
+    """The folders of interpreter, libraries and this package: of a checkout not what lies beside the package."""
+    package = os.path.dirname(os.path.abspath(wire.__file__))
+    root = os.path.dirname(package)
+    library = os.path.basename(root) in ("site-packages", "dist-packages")
+    places = dict.fromkeys((*sys.path, sys.prefix, sys.base_prefix))
+    found = [
+        package if os.path.realpath(place) == os.path.realpath(root) and not library else place for place in places
+    ]
+    return tuple(place for place in dict.fromkeys(found) if os.path.isdir(place))
 
 
 def _exactly(size: int) -> bytes:

@@ -63,7 +63,7 @@ def _confine(order: Order, held: set[str], user: int | None, keep: tuple[int, ..
     confine.die_with_parent()
     confine.only_descriptors({*keep, *(fd for _, _, fd in order.inputs)})
     if os.geteuid() == 0 or "user-namespace" in held:
-        held |= confine.own_files(order.hide, order.needed)
+        held |= confine.own_files(order.hide, order.private, order.needed)
     limits = order.limits
     own_count = user is not None or "user-namespace" in held
     others = OUR_TASKS if own_count else confine.tasks_of_user(os.getuid())

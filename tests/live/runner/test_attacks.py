@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pwd
 import sys
 import tempfile
 import time
@@ -123,6 +124,43 @@ async def test_finds_the_nodes_home_by_another_way(run: Run, tmp_path: Path) -> 
                 except OSError:
                     pass
             return found
+        """
+    )
+    if "hidden" in report.confinement:
+        assert report.ok, report
+        assert wire.unpack_value(report.result or b"") == []
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The home folder of the node's user, with a key in it, in no place that is hidden in any case."""
+    with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as folder:
+        Path(folder, "id_ed25519").write_text("very-secret")
+        monkeypatch.setenv("HOME", folder)
+        yield folder
+
+
+@pytest.fixture
+def program() -> list[str]:
+    """The folders of interpreter, libraries and package."""
+    package = Path(wire.__file__).parent
+    besides = {str(package.parent), os.getcwd(), str(Path(__file__).parent)}
+    places = [os.path.realpath(place) for place in (package, *sys.path, sys.prefix, sys.base_prefix) if place]
+    return [place for place in places if place not in besides]
+
+
+async def test_reads_what_people_keep_on_the_machine(run: Run, home: str, program: list[str]) -> None:
+    homes = [home, pwd.getpwuid(os.getuid()).pw_dir, "/root", "/home", "/srv", "/mnt", "/media"]
+    report = await run(
+        f"""
+        import os
+        def f():
+            seen, program = [], {program!r}
+            for home in {homes!r}:
+                for top, folders, names in os.walk(home):
+                    folders[:] = [name for name in folders if os.path.join(top, name) not in program]
+                    seen += [os.path.join(top, name) for name in names]
+            return seen
         """
     )
     if "hidden" in report.confinement:

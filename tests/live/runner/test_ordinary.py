@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import venv
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,25 @@ async def test_memory_limit_counts_beyond_the_inputs(run: Run) -> None:
     report = await run(code, x=np.ones(10_000_000), limits=Limits(memory_bytes=32 << 20))
     assert report.failure == "memory"
     assert report.error
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "behind-a-link"])
+async def test_interpreter_in_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, direct: bool) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    real = tmp_path / ("venv" if direct else "elsewhere")
+    venv.create(real, symlinks=True)
+    if not direct:
+        (tmp_path / "venv").symlink_to(real)
+    library = Path(np.__file__).parents[1]
+    site = next(real.glob("lib/python*/site-packages"))
+    (site / "more.pth").write_text(f"{library}\n")
+    (site / "own_library.py").write_text("VALUE = 5\n")
+    runner = Runner(python=str(tmp_path / "venv" / "bin" / "python"), hide=[tmp_path / "node"])
+    code = "def f():\n    import own_library, scipy.stats, statistics\n    return own_library.VALUE"
+    report = await runner.run(RunSpec(code, "f"))
+    await runner.close()
+    assert report.ok, report
+    assert wire.unpack_value(report.result or b"") == 5
 
 
 async def test_digests_of_inputs_stay(value: Value, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pgrid.domain.runner.confine import PRIVATE, private_places
 from p2pgrid.domain.runner.launch import _remove, environment
 
 
@@ -33,3 +34,9 @@ def test_folder_left_in_a_bad_state_is_removed_and_nothing_else_is_touched(tmp_p
     assert not (tmp_path / "run").exists()
     assert (outside / "kept").read_text() == "kept"
     assert outside.stat().st_mode & 0o777 == 0o755
+
+
+def test_homes_that_no_run_could_do_without_are_not_covered() -> None:
+    kept = private_places("/", "/usr", "/usr/sbin", "/bin", "/dev/null", "relative", "")
+    assert kept == PRIVATE
+    assert private_places("/var/lib/p2pgrid", "/home/jane") == (*PRIVATE, "/var/lib/p2pgrid", "/home/jane")

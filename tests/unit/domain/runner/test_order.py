@@ -28,12 +28,12 @@ GOOD = RunReport(
 @given(st.text(st.characters(codec=None), max_size=200))
 def test_an_order_arrives_as_it_was(code: str) -> None:
     spec = RunSpec(code, "f", {"x": RunInput("json", "/p")}, Limits(cpu_seconds=3))
-    packed = pack_order(spec, {"x": 9}, 12, ("/home",), ("rlimits",))
+    packed = pack_order(spec, {"x": 9}, 12, ("/data",), ("/home",), ("rlimits",))
     assert int.from_bytes(packed[:4], "big") == len(packed) - 4
     order = read_order(packed[4:], ("/usr",))
     assert (order.code, order.function, order.inputs) == (code, "f", (("x", "json", 9),))
-    assert (order.input_bytes, order.limits, order.hide) == (12, spec.limits, ("/home",))
-    assert (order.require, order.needed) == (("rlimits",), ("/usr",))
+    assert (order.input_bytes, order.limits, order.hide) == (12, spec.limits, ("/data",))
+    assert (order.private, order.require, order.needed) == (("/home",), ("rlimits",), ("/usr",))
     assert b"/p" not in packed or "/p" in code
 
 
