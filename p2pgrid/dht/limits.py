@@ -62,6 +62,9 @@ class Limits:
     tries: int = 3
 
     tag_listings: int = 1024
+    tag_publisher_listings: int = 16
+    tag_group_listings: int = 128
+    """Of one tag's places, for one address group (/24 or /64)."""
     publisher_listings: int = 256
     group_listings: int = 4096
     total_listings: int = 8192

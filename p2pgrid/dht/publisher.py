@@ -9,15 +9,13 @@ from p2pgrid.dht.announcements import Announcement, Announcements
 from p2pgrid.dht.contacts import Contact
 from p2pgrid.dht.operations import Announce
 from p2pgrid.dht.placement import targets
+from p2pgrid.dht.store import OWN_GROUP
 from p2pgrid.errors import RemoteError
 from p2pgrid.ids import Tag
 from p2pgrid.records import Listing, Verified
 
 if TYPE_CHECKING:
     from p2pgrid.dht.engine import Engine
-
-OWN_GROUP = b"own"
-"""The address group that our own listings count for in our own store."""
 
 
 class Publisher:

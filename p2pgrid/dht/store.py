@@ -1,12 +1,15 @@
 """Listings held for others: verified ones only, each newer than the last, within named limits, until they expire.
 
-Times are seconds since the epoch, as in the records.
+What is full is shared: a newcomer takes a place from whoever has most of them, so that nobody, by coming first, keeps
+the others out.  Times are seconds since the epoch, as in the records.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Final, TypeVar
 
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.placement import WITHDRAWN_TTL, shuffled
@@ -17,8 +20,13 @@ from p2pgrid.records import Listing, Verified
 Key = tuple[bytes, bytes]
 """Publisher's key and dataset id: one listing a tag."""
 
-PAIR_AROUND = 64 + 8
+OWN_GROUP: Final = b"own"
+"""The address group that our own listings count for in our own store.  They have no shares and make no room."""
+
+PAIR_AROUND: Final = 64 + 8
 """Bytes of a pair in a page beside its body: signature and msgpack heads."""
+
+T = TypeVar("T")
 
 
 class Entry:
@@ -31,14 +39,48 @@ class Entry:
 
 
 class Shelf:
-    """The listings of one tag: found by key, and by position for random pages."""
+    """The listings of one tag: found by key, by position for random pages, and by who has how many."""
 
-    __slots__ = ("by_key", "row")
+    __slots__ = ("_groups", "_publishers", "by_key", "row")
 
     def __init__(self) -> None:
         self.by_key: dict[Key, Entry] = {}
+        self._groups: dict[bytes, dict[Key, None]] = {}
+        self._publishers: Counter[bytes] = Counter()
         self.row: list[Entry] = []
         """Those handed out; withdrawn ones are in ``by_key`` only."""
+
+    def add(self, key: Key, entry: Entry) -> None:
+        self.by_key[key] = entry
+        self._groups.setdefault(entry.group, {})[key] = None
+        self._publishers[key[0]] += 1
+
+    def take(self, key: Key) -> Entry:
+        entry = self.by_key.pop(key)
+        self.hide(entry)
+        _drop(self._groups, entry.group, key)
+        _count_down(self._publishers, key[0])
+        return entry
+
+    def in_the_way(self, publisher: bytes, group: bytes, limits: Limits) -> Key | None:
+        """Which listing goes for a new one of this publisher and group; None while there is room.
+
+        Raises ``LimitReached`` when nobody has more than they would.
+        """
+        if self._publishers[publisher] >= limits.tag_publisher_listings:
+            raise LimitReached("The publisher's share of the tag is used up.")
+        own: Collection[Key] = self._groups.get(group, {})
+        heavy = own
+        if len(own) < limits.tag_group_listings:
+            if len(self.by_key) - len(self._groups.get(OWN_GROUP, ())) < limits.tag_listings:
+                return None
+            most = self._groups[_heaviest(self._groups)]
+            heavy = most if len(most) > len(own) + 1 else own
+        counts = Counter(key[0] for key in heavy)
+        worst = max(counts, key=counts.__getitem__, default=b"")
+        if heavy is own and counts[worst] <= counts[publisher] + 1:
+            raise LimitReached("The tag's share of the store is used up.")
+        return [key for key in heavy if key[0] == worst][-1]
 
     def show(self, entry: Entry) -> None:
         entry.position = len(self.row)
@@ -62,7 +104,7 @@ class Store:
         self._limits = limits
         self._shelves: dict[Tag, Shelf] = {}
         self._by_publisher: Counter[bytes] = Counter()
-        self._by_group: Counter[bytes] = Counter()
+        self._by_group: dict[bytes, dict[tuple[Tag, Key], None]] = {}
         self._ends: list[tuple[float, Tag, Key]] = []
         self.count = 0
         self.bytes = 0
@@ -82,7 +124,8 @@ class Store:
     def put(self, listing: Verified[Listing], group: bytes, now: float) -> None:
         """Hold it, in place of an older one.
 
-        Raises ``RolledBack`` when one as new is held, ``LimitReached`` when its share is used up.
+        When the tag's places or all are taken, one of whoever has most of them goes, if they have at least two more
+        than the newcomer.  Raises ``RolledBack`` when one as new is held, ``LimitReached`` when its share is used up.
         """
         record = listing.record
         key = (record.key, record.dataset)
@@ -92,18 +135,18 @@ class Store:
             return
         if old is not None and old.listing.record.seq >= record.seq:
             raise RolledBack("A listing is not newer than the one held.")
-        self._check_limits(listing, group, old, shelf)
+        self._make_room(listing, group, old, shelf)
         expires = float(listing.expires)
         if old is not None:
             expires = max(expires, old.expires) if record.ttl <= WITHDRAWN_TTL else expires
             self._remove(record.tag, key)
         shelf = self._shelves.setdefault(record.tag, Shelf())
         entry = Entry(listing, group, expires, -1)
-        shelf.by_key[key] = entry
+        shelf.add(key, entry)
         if record.ttl > WITHDRAWN_TTL:
             shelf.show(entry)
         self._by_publisher[record.key] += 1
-        self._by_group[group] += 1
+        self._by_group.setdefault(group, {})[record.tag, key] = None
         self.count += 1
         self.bytes += len(listing.raw) + PAIR_AROUND
         heapq.heappush(self._ends, (expires, record.tag, key))
@@ -149,23 +192,36 @@ class Store:
         """When the next one expires."""
         return self._ends[0][0] if self._ends else None
 
-    def _check_limits(self, listing: Verified[Listing], group: bytes, old: Entry | None, shelf: Shelf | None) -> None:
-        limits = self._limits
-        grown = self.bytes + len(listing.raw) + PAIR_AROUND
+    def _make_room(self, listing: Verified[Listing], group: bytes, old: Entry | None, shelf: Shelf | None) -> None:
+        size = len(listing.raw)
         if old is not None:
-            if len(self._ends) >= 4 * limits.total_listings:
+            if len(self._ends) >= 4 * self._limits.total_listings:
                 self._compact()
-            if grown - len(old.listing.raw) - PAIR_AROUND > limits.total_bytes:
-                raise LimitReached("The store is full.")
+            self._free(0, size - len(old.listing.raw), group)
             return
-        if shelf is not None and len(shelf.by_key) >= limits.tag_listings:
-            raise LimitReached("The tag's share of the store is used up.")
-        if self._by_publisher[listing.record.key] >= limits.publisher_listings:
+        if group != OWN_GROUP:
+            self._check_shares(listing.record.key, group)
+            victim = shelf.in_the_way(listing.record.key, group, self._limits) if shelf is not None else None
+            if victim is not None:
+                self._remove(listing.record.tag, victim)
+        self._free(1, size + PAIR_AROUND, group)
+
+    def _check_shares(self, publisher: bytes, group: bytes) -> None:
+        if self._by_publisher[publisher] >= self._limits.publisher_listings:
             raise LimitReached("The publisher's share of the store is used up.")
-        if self._by_group[group] >= limits.group_listings:
+        if len(self._by_group.get(group, ())) >= self._limits.group_listings:
             raise LimitReached("The address group's share of the store is used up.")
-        if self.count >= limits.total_listings or grown > limits.total_bytes:
-            raise LimitReached("The store is full.")
+
+    def _free(self, more: int, grown: int, group: bytes) -> None:
+        """Drop listings of the address group that has most until so many more, and so many more bytes, fit."""
+        limits = self._limits
+        while self.count + more > limits.total_listings or self.bytes + grown > limits.total_bytes:
+            heavy: dict[tuple[Tag, Key], None] = self._by_group.get(_heaviest(self._by_group), {})
+            ours = 0 if group == OWN_GROUP else len(self._by_group.get(group, ())) + 1
+            if len(heavy) <= ours:
+                raise LimitReached("The store is full.")
+            tag, key = next(reversed(heavy))
+            self._remove(tag, key)
 
     def _compact(self) -> None:
         """Forget the ends of entries that newer ones replaced."""
@@ -175,13 +231,27 @@ class Store:
 
     def _remove(self, tag: Tag, key: Key) -> None:
         shelf = self._shelves[tag]
-        entry = shelf.by_key.pop(key)
-        shelf.hide(entry)
+        entry = shelf.take(key)
         if not shelf.by_key:
             del self._shelves[tag]
-        for counter, name in ((self._by_publisher, key[0]), (self._by_group, entry.group)):
-            counter[name] -= 1
-            if not counter[name]:
-                del counter[name]
+        _count_down(self._by_publisher, key[0])
+        _drop(self._by_group, entry.group, (tag, key))
         self.count -= 1
         self.bytes -= len(entry.listing.raw) + PAIR_AROUND
+
+
+def _heaviest(groups: Mapping[bytes, Collection[object]]) -> bytes:
+    """The address group with most listings; our own is none."""
+    return max((name for name in groups if name != OWN_GROUP), key=lambda name: len(groups[name]), default=b"")
+
+
+def _drop(groups: dict[bytes, dict[T, None]], group: bytes, key: T) -> None:
+    del groups[group][key]
+    if not groups[group]:
+        del groups[group]
+
+
+def _count_down(counter: Counter[bytes], name: bytes) -> None:
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]

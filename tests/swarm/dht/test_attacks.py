@@ -294,3 +294,20 @@ def test_one_announcement_that_cannot_be_placed_stops_no_other(swarm):
     assert len(swarm.search(nodes[3], "before")) == len(swarm.search(nodes[3], "later")) == 1
     assert {type(error) for error in reports} == {TooLarge}
     assert 2 <= len(reports) == long.counters["internal-error"] <= 6
+
+
+def test_a_tag_flooded_by_free_keys_of_one_address_still_has_room_for_others(swarm):
+    limits = Limits(tag_listings=32, tag_group_listings=32, tag_publisher_listings=8)
+    nodes = [swarm.make(limits=limits) for _ in range(6)]
+    for node in nodes[1:]:
+        assert swarm.join(node, nodes[0])
+    for number in range(6):
+        bad = swarm.place(("66.6.6.6", 6000 + number), server=False)
+        assert swarm.join(bad, nodes[0])
+        for one in range(10):
+            swarm.announce(bad, "prey", bytes([number, one]) * 8, "junk")
+    assert {node.store.total(TAG) for node in nodes} == {32}
+    honest = swarm.make()
+    assert swarm.join(honest, nodes[0])
+    assert swarm.announce(honest, "prey", b"h" * 16, "honest") == 6
+    assert "honest" in {v.record.title for v in swarm.search(nodes[3], "prey")}

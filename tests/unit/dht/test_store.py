@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from p2pgrid.crypto import Identity
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.placement import WITHDRAWN_TTL, shuffled
-from p2pgrid.dht.store import Store
+from p2pgrid.dht.store import OWN_GROUP, Store
 from p2pgrid.errors import LimitReached, RolledBack
 from p2pgrid.ids import normalise_tag
 from p2pgrid.records import Address, Listing, Verified, sign_listing
 
 NOW = 1_800_000_000
-PEOPLE = [Identity(bytes([n]) * 32) for n in range(1, 9)]
+PEOPLE = [Identity(bytes([n]) * 32) for n in range(1, 65)]
+TAG = normalise_tag("t")
 
 
 def listing(
@@ -124,7 +125,7 @@ def test_pages_give_each_listing_once_in_any_order():
 def test_a_page_fits_its_room():
     store = Store(Limits())
     for number in range(20):
-        store.put(listing(dataset=number), b"g", NOW)
+        store.put(listing(who=number % 8, dataset=number), b"g", NOW)
     pairs, following = store.page(normalise_tag("t"), 3, 0, 20, 700, NOW)
     assert 0 < sum(len(raw) + len(sig) for raw, sig in pairs) <= 700
     assert following == len(pairs)
@@ -140,18 +141,119 @@ def test_every_order_is_a_permutation(total, order):
 @given(st.integers(0, 2**32))
 def test_counts_and_bytes_always_match_what_is_held(seed):
     source = random.Random(seed)
-    store = Store(Limits(tag_listings=6, publisher_listings=5, total_listings=12))
+    store = Store(Limits(tag_listings=6, tag_publisher_listings=3, publisher_listings=5, total_listings=12))
     now = NOW
     for _ in range(60):
         now += source.randrange(30)
         ttl = source.choice([30, 90, 400])
-        made = listing(source.randrange(3), source.choice("abc"), source.randrange(4), source.randrange(5), ttl, now)
+        made = listing(source.randrange(4), source.choice("abc"), source.randrange(4), source.randrange(5), ttl, now)
         with contextlib.suppress(LimitReached, RolledBack):
             store.put(made, b"g%d" % source.randrange(2), now)
         store.sweep(now)
         entries = [e for shelf in store._shelves.values() for e in shelf.by_key.values()]
         assert len(store) == len(entries) <= 12
         assert store.bytes == sum(len(e.listing.raw) + 72 for e in entries)
-        assert sum(store._by_publisher.values()) == sum(store._by_group.values()) == len(entries)
+        assert sum(store._by_publisher.values()) == len(entries)
+        assert sum(map(len, store._by_group.values())) == len(entries)
         for shelf in store._shelves.values():
+            assert sum(shelf._publishers.values()) == sum(map(len, shelf._groups.values())) == len(shelf.by_key)
+            assert max(shelf._publishers.values()) <= 3
             assert [e.position for e in shelf.row] == list(range(len(shelf.row)))
+
+
+def put(store: Store, group: bytes, who: int, dataset: int, **more: int) -> bool:
+    """Whether it is held now."""
+    try:
+        store.put(listing(who=who, dataset=dataset, **more), group, NOW)
+    except LimitReached:
+        return False
+    return True
+
+
+def shares(store: Store) -> dict[bytes, int]:
+    """How many listings of the tag each group has."""
+    entries = store._shelves[TAG].by_key.values()
+    return {group: sum(e.group == group for e in entries) for group in sorted({e.group for e in entries})}
+
+
+def test_censoring_a_tag_by_coming_first_with_free_keys_of_one_address_fails():
+    store = Store(Limits())
+    for who in range(60):
+        for dataset in range(40):
+            put(store, b"evil", who, dataset)
+    assert store.total(TAG) == Limits().tag_group_listings
+    assert all(put(store, b"good", 60 + n % 4, n) for n in range(16))
+
+
+def test_a_full_shelf_makes_room_for_a_newcomer_from_whoever_has_most_of_it():
+    store = Store(Limits(tag_listings=24, tag_group_listings=16))
+    assert all(put(store, b"evil-1", who, n) for who in range(4) for n in range(4))
+    assert all(put(store, b"evil-2", 4 + who, n) for who in range(2) for n in range(4))
+    assert shares(store) == {b"evil-1": 16, b"evil-2": 8}
+    for number in range(4):
+        assert put(store, b"good-%d" % number, 10 + number, 0)
+    assert shares(store)[b"evil-1"] == 12
+    assert store.total(TAG) == 24
+    held = {entry.listing.record.key for entry in store._shelves[TAG].row}
+    assert {PEOPLE[10 + number].public for number in range(4)} <= held
+
+
+def test_one_key_has_a_few_places_of_a_tag_and_its_newer_listings_keep_them():
+    store = Store(Limits())
+    kept = [n for n in range(40) if put(store, b"g", 0, n)]
+    assert len(kept) == Limits().tag_publisher_listings
+    assert all(put(store, b"other", 0, n, seq=2) for n in kept)
+    assert not put(store, b"g", 0, 40)
+
+
+def test_the_neighbours_of_a_flooder_have_places_within_its_address_group():
+    store = Store(Limits(tag_group_listings=20))
+    for n in range(20):
+        put(store, b"g", n % 2, n)
+    assert all(put(store, b"g", 5, n) for n in range(5))
+    assert shares(store) == {b"g": 20}
+
+
+def test_two_equals_do_not_drive_each_other_out():
+    store = Store(Limits(tag_listings=8))
+    assert all(put(store, b"a", who, 0) for who in range(4))
+    assert all(put(store, b"b", 4 + who, 0) for who in range(4))
+    assert not put(store, b"a", 10, 0)
+    assert not put(store, b"b", 11, 0)
+    assert put(store, b"c", 12, 0)
+    assert not put(store, b"a", 10, 0)
+
+
+def test_refreshes_keep_their_places_on_a_full_shelf():
+    store = Store(Limits(tag_listings=8))
+    for who in range(8):
+        assert put(store, b"g%d" % who, who, 0)
+    assert not put(store, b"new", 9, 0)
+    assert all(put(store, b"g%d" % who, who, 0, seq=2) for who in range(8))
+    assert not put(store, b"new", 9, 0)
+
+
+@pytest.mark.parametrize("limits", [Limits(total_listings=20), Limits(total_bytes=20 * 210)], ids=["listings", "bytes"])
+def test_a_store_full_of_one_address_takes_a_newcomer(limits):
+    store = Store(limits)
+    for number in range(40):
+        with contextlib.suppress(LimitReached):
+            store.put(listing(who=number % 8, tag=f"t{number}", dataset=number), b"evil", NOW)
+    full = len(store)
+    assert full >= 18
+    for number in range(4):
+        store.put(listing(who=10, tag=f"good{number}", dataset=number), b"good", NOW)
+        store.put(listing(who=11, tag=f"own{number}", dataset=number), OWN_GROUP, NOW)
+    assert len(store) <= full
+    assert store.bytes <= limits.total_bytes
+
+
+def test_our_own_listings_have_no_share_and_take_none_of_the_others():
+    store = Store(Limits(tag_listings=8, publisher_listings=8))
+    for number in range(60):
+        store.put(listing(dataset=number), OWN_GROUP, NOW)
+    assert all(put(store, b"g%d" % who, who, 0) for who in range(1, 9))
+    for who in range(10, 20):
+        put(store, b"x", who, 0)
+    assert shares(store)[OWN_GROUP] == 60
+    assert sum(shares(store).values()) == 68
