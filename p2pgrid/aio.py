@@ -10,22 +10,35 @@ for callers without a loop, so what these functions return is typed ``Any``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 from p2pgrid.client.bridge import Here
 from p2pgrid.client.domain import node_url, open_client
 from p2pgrid.client.orchestra import launch_node
-from p2pgrid.client.search import DEFAULT_LIMIT, DEFAULT_TIMEOUT, Found, stream
+from p2pgrid.client.search import DEFAULT_LIMIT, DEFAULT_TIMEOUT, Found, SearchResults, stream
 from p2pgrid.crypto import Identity
 
-__all__ = ["launch", "login", "search"]
+__all__ = ["launch", "login", "orchestra", "search"]
 
 
-async def launch(**options: Any) -> Any:
-    """``p2pgrid.orchestra.launch`` on this loop."""
-    return await launch_node(Here(), **options)
+async def launch(
+    name: str,
+    port: int = 0,
+    *,
+    host: str = "127.0.0.1",
+    dev_mode: bool = False,
+    reset: bool = False,
+    **options: Any,
+) -> Any:
+    """``p2pgrid.orchestra.launch`` on this loop; ``async with await aio.launch(...) as server`` lands it at the end."""
+    return await launch_node(Here(), name=name, port=port, host=host, dev_mode=dev_mode, reset=reset, **options)
+
+
+orchestra = SimpleNamespace(launch=launch)
+"""The seeds' name for what launches nodes."""
 
 
 async def login(
@@ -40,6 +53,22 @@ async def login(
     return await open_client(Here(), node_url(url, port), email=email, password=password, key=key)
 
 
+class Search:
+    """A search under way: ``async for`` gives each dataset as it arrives, ``await`` all of them at the end."""
+
+    def __init__(self, found: AsyncIterator[Found]) -> None:
+        self._found = found
+
+    def __aiter__(self) -> AsyncIterator[Found]:
+        return self._found
+
+    def __await__(self) -> Generator[Any, None, SearchResults]:
+        return self._all().__await__()
+
+    async def _all(self) -> SearchResults:
+        return SearchResults([item async for item in self._found])
+
+
 def search(
     *tags: str,
     bootstrap: str | Sequence[str] = (),
@@ -47,6 +76,9 @@ def search(
     match: Literal["all", "any"] = "all",
     limit: int = DEFAULT_LIMIT,
     timeout: float = DEFAULT_TIMEOUT,
-) -> AsyncIterator[Found]:
-    """``p2pgrid.search`` on this loop: each dataset as soon as its listing arrives."""
-    return stream(Here(), tags, bootstrap=bootstrap, home=home, match=match, limit=limit, timeout=timeout)
+) -> Search:
+    """``p2pgrid.search`` on this loop: each dataset as soon as its listing arrives.
+
+    One comes again when a newer listing tells another address, name or title; the last counts.
+    """
+    return Search(stream(Here(), tags, bootstrap=bootstrap, home=home, match=match, limit=limit, timeout=timeout))

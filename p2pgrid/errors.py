@@ -29,6 +29,10 @@ class P2PError(Exception):
     def __str__(self) -> str:
         return f"{self.cause} Fix: {self.fix} [{self.code}]"
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of a traceback through our own rooms (IPython's protocol)."""
+        return [f"{type(self).__name__} [{self.code}]: {self.cause}", f"Fix: {self.fix}"]
+
     def to_wire(self) -> dict[str, str]:
         """The error as three strings, for an answer to a peer or ``--json``."""
         return {"code": self.code, "cause": self.cause, "fix": self.fix}

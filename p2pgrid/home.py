@@ -114,6 +114,15 @@ class Home:
                 else:
                     entry.unlink()
 
+    def discard(self) -> None:
+        """Take away the home of a node that never came up; a live node's stays."""
+        try:
+            self.wipe()
+            (self.path / "lock").unlink(missing_ok=True)
+            self.path.rmdir()
+        except (HomeInUse, OSError):
+            return
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Own the home as its one live node; the system frees it when the process dies.  Raises ``HomeInUse``."""

@@ -19,18 +19,21 @@ from p2pgrid.domain.runner import Runner
 from p2pgrid.domain.runner.confine import close_memory
 from p2pgrid.domain.service import DomainService
 from p2pgrid.domain.storage import Storage
-from p2pgrid.errors import DefaultPassword, GatewayRefused, NotAllowed, P2PError, PortTaken
+from p2pgrid.errors import DefaultPassword, GatewayRefused, HomeInUse, NoBootstrap, NotAllowed, P2PError, PortTaken
 from p2pgrid.home import Home, RunState
 from p2pgrid.ids import Tag, normalise_tag, parse_node_id
-from p2pgrid.link.http import HttpServer, LinkPeer, LinkServer, fetch_json
+from p2pgrid.link.http import HttpServer, LinkPeer, LinkServer, fetch_json, raise_open_files
+from p2pgrid.logs import LoopFaults
 
 log = logging.getLogger("p2pgrid.node")
 
 PORT_TRIES: Final = 16
 JOIN_INTERVAL: Final = 20.0
 """Seconds between joins at a gateway: it may have forgotten us, and it may be young."""
+FIRST_SAVE: Final = 2.0
 SAVE_INTERVAL: Final = 60.0
 """Seconds between snapshots of the routing table."""
+CONFLICT: Final = 409
 DUTY_PAUSE: Final = 5.0
 """Seconds before a duty that failed is tried again."""
 TOLD: Final = 200
@@ -53,6 +56,8 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._joined_gateway = False
+        self._gateway_name = settings.name
+        self._saved = False
 
     @classmethod
     async def start(cls, settings: NodeSettings, home: Home) -> Node:
@@ -60,11 +65,13 @@ class Node:
 
         Raises ``HomeInUse``, ``PortTaken``, ``DefaultPassword``, ``BadHome`` or ``StorageError``; then nothing is left.
         """
-        node = cls(settings, home)
+        node, fresh = cls(settings, home), not home.exists
         try:
             await node._start()
-        except BaseException:
+        except BaseException as error:
             await node.close()
+            if fresh and not isinstance(error, HomeInUse):
+                home.discard()
             raise
         return node
 
@@ -86,6 +93,9 @@ class Node:
             duties.append(self._join_gateway)
         for duty in duties:
             self._own(self._keep_at(duty))
+        if self.settings.bootstrap and not self.dht.joined:
+            log.warning("%s", NoBootstrap(f"No node answered at {', '.join(self.settings.bootstrap)}; trying on."))
+            self._own(self._tell_when_joined())
         log.info("%s is up at %s, DHT %s, id %s", self.name, self.url, self.dht_address, self.id)
 
     async def _open_domain(self) -> DomainService:
@@ -317,14 +327,24 @@ class Node:
             except P2PError as error:  # one listing too many must not stop the others
                 log.warning("#%s of %r is not listed on the grid: %s", tag, title, error.cause)
 
+    async def _tell_when_joined(self) -> None:
+        while all(peer.state == "offline" for peer in self.dht.peers()):  # noqa: ASYNC110 - the DHT has no event for it
+            await asyncio.sleep(1.0)
+        log.info("%s has joined the grid", self.name)
+
     async def _save_peers(self) -> None:
-        await asyncio.sleep(SAVE_INTERVAL)
+        await asyncio.sleep(SAVE_INTERVAL if self._saved else FIRST_SAVE)
         await asyncio.to_thread(self.home.save_peers, self.dht.snapshot())
+        self._saved = True
 
     async def _join_gateway(self) -> None:
         """Join, and again: it keeps the address alive and outlives the gateway's restarts."""
-        body = {"node-id": self.name, "node-address": self.url, "record": self.identity_record()["record"]}
+        body = {"node-id": self._gateway_name, "node-address": self.url, "record": self.identity_record()["record"]}
         status, answer = await fetch_json("POST", f"{self.settings.gateway}/join", body, timeout=5.0)
+        if status == CONFLICT and self._gateway_name == self.name:
+            self._gateway_name = self.id  # a name is a label that others may bear too; an id is nobody else's
+            log.warning("the gateway knows another node named %s; joining it under the id", self.name)
+            return
         if status != 200:
             raise GatewayRefused(f"The gateway {self.settings.gateway} answered {status}: {str(answer)[:TOLD]}")
         if not self._joined_gateway:
@@ -349,8 +369,10 @@ async def serve(settings: NodeSettings, home: Home, *, ready: Callable[[Node], N
     The process becomes the node's: no other process may read its memory from here on.
     """
     close_memory()
+    raise_open_files()
     node = await Node.start(settings, home)
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(LoopFaults(log))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.stopping.set)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,11 @@ def _read_npz(path: Path) -> dict[str, Any]:
 
 
 def _read_csv(path: Path) -> dict[str, Any]:
-    return {path.stem: _pandas().read_csv(path)}
+    # Without index_col=False a row that is too long would move every value one column to the left, in silence.
+    pandas = _pandas()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pandas.errors.ParserWarning)
+        return {path.stem: pandas.read_csv(path, index_col=False)}
 
 
 def _read_parquet(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from p2pgrid.client.functions import GridFunction
 from p2pgrid.client.held import HeldDataset, HeldDatasets
 from p2pgrid.client.projects import Project, Projects
 from p2pgrid.client.requests import Request, Requests, UserCode, UserCodes, submit
-from p2pgrid.client.show import Shown
+from p2pgrid.client.show import Row, Shown, ShownList
 from p2pgrid.client.upload import upload
 from p2pgrid.client.values import Dataset
 from p2pgrid.errors import BadAddress, NotFound, WrongLogin
@@ -35,6 +35,26 @@ class Metadata(Shown):
     def fields(self) -> Mapping[str, Any]:
         """All of it."""
         return self._raw
+
+
+class Account(Row):
+    """Somebody who may log in to a domain."""
+
+
+class Accounts(ShownList[Account]):
+    """The accounts of a domain."""
+
+    columns = ("name", "email", "role", "created_at", "id")
+
+
+class AuditEntry(Row):
+    """Something that happened at a domain."""
+
+
+class AuditLog(ShownList[AuditEntry]):
+    """What happened at a domain, newest first."""
+
+    columns = ("seq", "time", "actor", "action", "subject")
 
 
 class DomainClient(Shown):
@@ -78,7 +98,7 @@ class DomainClient(Shown):
     @bridged
     async def register(
         self, name: str, email: str, password: str, institution: str = "", website: str = "", role: str | None = None
-    ) -> dict[str, Any]:
+    ) -> Account:
         """Make an account, a data scientist's unless ``role`` says otherwise; owners only."""
         details: dict[str, Any] = {
             "name": name,
@@ -89,8 +109,7 @@ class DomainClient(Shown):
         }
         if role:
             details["role"] = role
-        account: dict[str, Any] = await self.door.call("account.register", **details)
-        return account
+        return Account(await self.door.call("account.register", **details))
 
     @bridged
     async def set_password(self, old: str, new: str) -> None:
@@ -98,10 +117,9 @@ class DomainClient(Shown):
         await self.door.call("account.set_password", old=old, new=new)
 
     @bridged_property
-    async def accounts(self) -> list[dict[str, Any]]:
+    async def accounts(self) -> Accounts:
         """Every account of the domain; owners only."""
-        found: list[dict[str, Any]] = await self.door.call("account.list")
-        return found
+        return Accounts([Account(raw) for raw in await self.door.call("account.list")])
 
     @bridged_property
     async def datasets(self) -> HeldDatasets:
@@ -147,10 +165,9 @@ class DomainClient(Shown):
         return UserCodes([UserCode(self, raw) for raw in await self.door.rows("code.list")])
 
     @bridged
-    async def audit(self, limit: int = 100) -> list[dict[str, Any]]:
+    async def audit(self, limit: int = 100) -> AuditLog:
         """The newest entries of the domain's audit log; owners only."""
-        found: list[dict[str, Any]] = await self.door.call("audit.list", limit=limit)
-        return found
+        return AuditLog([AuditEntry(raw) for raw in await self.door.call("audit.list", limit=limit)])
 
     @bridged
     async def close(self) -> None:

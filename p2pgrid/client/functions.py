@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
+import dis
 import inspect
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import CodeType
 from typing import Any, Protocol
 
 from p2pgrid.client.show import Shown
@@ -20,7 +23,7 @@ class HasAsset(Protocol):
         ...
 
 
-class ExactMatch:
+class ExactMatch(Shown):
     """Input policy: the function runs on these assets and on nothing else.  ``ExactMatch(data=asset)``."""
 
     kind = "ExactMatch"
@@ -34,14 +37,22 @@ class ExactMatch:
                 )
         self.inputs = {name: asset.asset_id for name, asset in inputs.items()}
 
+    def fields(self) -> Mapping[str, Any]:
+        """Which asset each parameter gets."""
+        return {"input policy": self.kind, **self.inputs}
+
     def __repr__(self) -> str:
         return f"ExactMatch({', '.join(f'{name}={an_id}' for name, an_id in self.inputs.items())})"
 
 
-class SingleExecutionExactOutput:
+class SingleExecutionExactOutput(Shown):
     """Output policy: one run, whose exact result is released; asking again gives that same result."""
 
     kind = "SingleExecutionExactOutput"
+
+    def fields(self) -> Mapping[str, Any]:
+        """What comes out."""
+        return {"output policy": self.kind}
 
     def __repr__(self) -> str:
         return "SingleExecutionExactOutput()"
@@ -56,6 +67,11 @@ class GridFunction(Shown):
         self._function = function
         self.name = function.__name__
         self.code = source_of(function)
+        if outside := names_from_outside(function):
+            raise BadCode(
+                f"The function {self.name} uses {', '.join(outside)} from outside of it; only the function travels.",
+                fix="Import and define what it needs inside the function.",
+            )
         self.input_policy = input_policy
         self.output_policy = output_policy
         names = set(inspect.signature(function).parameters)
@@ -82,6 +98,24 @@ def grid_function(
     """Bind a function to the data that may go in and the results that may come out."""
     chosen = output_policy or SingleExecutionExactOutput()
     return lambda function: GridFunction(function, input_policy, chosen)
+
+
+def names_from_outside(function: Callable[..., Any]) -> list[str]:
+    """Names that a function takes from its module or an enclosing function; they would be missing where it runs."""
+    code = getattr(function, "__code__", None)
+    found = set(_globals_of(code) if code else ()) - set(dir(builtins)) - {function.__name__}
+    return sorted(found | set(code.co_freevars if code else ()) - {function.__name__})
+
+
+def _globals_of(code: CodeType) -> Iterator[str]:
+    steps = list(dis.get_instructions(code))
+    own = {step.argval for step in steps if step.opname == "STORE_NAME"} | {"__name__"}  # of a class inside it
+    for step in steps:
+        if step.opname == "LOAD_GLOBAL" or (step.opname == "LOAD_NAME" and step.argval not in own):
+            yield str(step.argval)
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _globals_of(inner)
 
 
 def source_of(function: Callable[..., Any]) -> str:

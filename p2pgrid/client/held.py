@@ -136,7 +136,7 @@ class HeldDataset(Shown):
             "url": self.url,
             "citation": self.citation,
             "contributors": ", ".join(f"{person['name']} ({person['role']})" for person in people),
-            "assets": "\n" + repr(self.assets),
+            "assets": self.assets,
         }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from p2pgrid.client.bridge import Bridge, bridged
 from p2pgrid.client.domain import DomainClient, open_client
 from p2pgrid.client.show import Shown
+from p2pgrid.ids import host_ports
 
 if TYPE_CHECKING:
     from p2pgrid.node import Node
@@ -81,13 +82,25 @@ class ServerHandle(Shown):
         self._node.stopping.set()
         await self._watcher
 
+    async def __aenter__(self) -> ServerHandle:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._land()
+
+    def __enter__(self) -> ServerHandle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.land()
+
     def fields(self) -> Mapping[str, Any]:
         """Where it is."""
         return {
             "name": self.name,
             "id": self.id,
             "url": self.url,
-            "dht": self.dht_address,
+            "dht_address": self.dht_address,
             "home": str(self._node.home.path),
             "deployment_type": self.deployment_type.value,
         }
@@ -101,7 +114,7 @@ async def launch_node(
     host: str = "127.0.0.1",
     dev_mode: bool = False,
     reset: bool = False,
-    bootstrap: Sequence[str] = (),
+    bootstrap: str | Sequence[str] = (),
     gateway: str | None = None,
     home: str | Path | None = None,
     owner_email: str | None = None,
@@ -122,7 +135,7 @@ async def launch_node(
         port=port,
         host=host,
         dev_mode=dev_mode,
-        bootstrap=tuple(bootstrap) or None,
+        bootstrap=host_ports(bootstrap) or None,
         gateway=gateway,
         owner_email=owner_email,
         owner_password=owner_password,

@@ -44,18 +44,26 @@ class Project(Shown):
     async def start(self) -> Project:
         """Bring it to the domain.  Raises ``Conflict`` when the name is taken."""
         call = self._client.door.call("project.create", id=self.id, name=self.name, description=self.description)
-        return Project.held(self._client, await call)
+        started = Project.held(self._client, await call)
+        self._started = True
+        return started
 
     @bridged
     async def create_code_request(self, function: GridFunction, client: Holder, reason: str = "") -> Request:
         """Send a function to be reviewed; it runs on the mock at once, so that both sides see what it does."""
+        self._must_be_started()
         return await submit(client, function, project=self.id, reason=reason)
 
     @bridged_property
     async def requests(self) -> Requests:
         """The requests of this project that its holder may see."""
+        self._must_be_started()
         rows = await self._client.door.rows("request.list", project=self.id)
         return Requests([Request(self._client, raw) for raw in rows])
+
+    def _must_be_started(self) -> None:
+        if not self._started:
+            raise InvalidInput(f"The project {self.name!r} was not started.", fix="Start it first: project.start()")
 
     def fields(self) -> Mapping[str, Any]:
         """What it is, and whether the domain has it."""

@@ -118,13 +118,23 @@ class UserCodes(ShownList[UserCode]):
 
 
 @dataclass(frozen=True, slots=True)
-class UserCodeStatusChange:
+class UserCodeStatusChange(Shown):
     """What a code request asks to change: the status of its code."""
 
     link: UserCode
 
+    def fields(self) -> Mapping[str, Any]:
+        """The code, and where it stands."""
+        return {"change": "status of code", "code": self.link.name, "status": self.link.status}
+
     def __repr__(self) -> str:
         return f"UserCodeStatusChange({clean(self.link.name)})"
+
+
+class Changes(ShownList[UserCodeStatusChange]):
+    """What a request asks to change."""
+
+    columns = ("change", "code", "status")
 
 
 class Request(Shown):
@@ -155,9 +165,9 @@ class Request(Shown):
         return UserCode(self._client, raw)
 
     @property
-    def changes(self) -> list[UserCodeStatusChange]:
+    def changes(self) -> Changes:
         """What approving it would change."""
-        return [UserCodeStatusChange(self.code)]
+        return Changes([UserCodeStatusChange(self.code)])
 
     @bridged
     async def approve(self) -> Request:
@@ -186,7 +196,7 @@ class Request(Shown):
             "status": str(self.status),
             "purpose": self.purpose,
             "reason": self.reason,
-            "changes": str(self.changes),
+            "changes": str(list(self.changes)),
             "requested_by": self.requested_by,
             "requesting_user_verify_key": self._raw.get("requesting_user_verify_key"),
             "mock_run": mock_run_text(self.mock_run),
@@ -195,6 +205,11 @@ class Request(Shown):
 
 async def submit(client: Holder, function: GridFunction, *, project: str | None, reason: str) -> Request:
     """Send a function, signed by the client's key; the answer tells what it did on the mock."""
+    if not isinstance(function, GridFunction):
+        raise InvalidInput(
+            f"{getattr(function, '__name__', function)!r} is not bound to any data.",
+            fix="Decorate it: @grid_function(input_policy=ExactMatch(data=asset))",
+        )
     asked: dict[str, Any] = {
         "project": project,
         "name": function.name,

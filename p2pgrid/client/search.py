@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -86,7 +86,10 @@ async def stream(
     limit: int = DEFAULT_LIMIT,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> AsyncIterator[Found]:
-    """Each dataset as its listing arrives.  Raises ``BadTag``, ``NoBootstrap``."""
+    """Each dataset as its listing arrives, and again when a newer one tells another address, name or title.
+
+    The last of each node and dataset counts.  Raises ``BadTag``, ``NoBootstrap``.
+    """
     from p2pgrid.dht import DhtNode
 
     wanted = normalise_tags(tags)
@@ -113,8 +116,16 @@ def found(bridge: Bridge, listing: Verified[Listing], wanted: Sequence[str], aft
 
 
 async def collect(bridge: Bridge, tags: Sequence[str], **how: Any) -> SearchResults:
-    """All that a search finds."""
-    return SearchResults([item async for item in stream(bridge, tags, **how)])
+    """All that a search finds, each dataset once, as its newest listing tells it."""
+    return SearchResults(await newest(stream(bridge, tags, **how)))
+
+
+async def newest(items: AsyncIterable[Found]) -> list[Found]:
+    """The last of each node and dataset, in the order in which they first came."""
+    kept: dict[tuple[str, str], Found] = {}
+    async for item in items:
+        kept[item.node_id, item.dataset_id] = item
+    return list(kept.values())
 
 
 async def through_gateway(gateway: str, tags: Sequence[str], *, timeout: float = DEFAULT_TIMEOUT) -> list[list[str]]:

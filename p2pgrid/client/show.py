@@ -62,11 +62,17 @@ def table_html(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str
     """The same table as static HTML, without scripts or anything from a network."""
     head = "".join(f'<th style="{_CELL}">{html.escape(clean(column))}</th>' for column in columns)
     body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{html.escape(clean(cell))}</td>' for cell in row) + "</tr>"
-        for row in rows
+        "<tr>" + "".join(f'<td style="{_CELL}">{_cell_html(cell)}</td>' for cell in row) + "</tr>" for row in rows
     )
     caption = f'<caption style="text-align:left;font-weight:bold">{html.escape(clean(title))}</caption>'
     return f'<table style="{_STYLE}">{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _cell_html(cell: Any) -> str:
+    if isinstance(cell, ShownList):
+        return cell._repr_html_()
+    text = html.escape(clean(cell, lines=True))
+    return f'<pre style="margin:0">{text}</pre>' if "\n" in text else text
 
 
 class Shown:
@@ -79,7 +85,8 @@ class Shown:
     def __repr__(self) -> str:
         lines = [f"class {type(self).__name__}:"]
         for name, value in self.fields().items():
-            text = clean(value, lines=True).replace("\n", "\n    ")
+            shown = f"\n{value!r}" if isinstance(value, ShownList) else value
+            text = clean(shown, lines=True).replace("\n", "\n    ")
             lines.append(f"  {clean(name)}: {_kind(value)} = {text}")
         return "\n".join(lines)
 
@@ -89,6 +96,26 @@ class Shown:
 
 def _kind(value: Any) -> str:
     return type(value).__name__ if isinstance(value, (int, float, bool, list, tuple, dict)) else "str"
+
+
+class Row(Shown, Mapping[str, Any]):
+    """A thing that is no more than its fields."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._fields = dict(fields)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def fields(self) -> Mapping[str, Any]:
+        """All of them."""
+        return self._fields
 
 
 class ShownList(Sequence[T], Generic[T]):

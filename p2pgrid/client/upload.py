@@ -56,7 +56,9 @@ def _bar(assets: int, show: bool) -> Iterator[tuple[Callable[[str, int], None], 
         TimeElapsedColumn(),
     )
     sent = 0
-    with Progress(*columns, console=Console(file=sys.stderr)) as progress:
+    # A log file and a notebook's error stream have no use for a bar that moves.
+    console = Console(file=sys.stderr, force_jupyter=False)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("Uploading", total=assets, megabytes=0.0)
 
         def step(text: str, done: int) -> None:

@@ -29,13 +29,17 @@ class _Empty:
 EMPTY = _Empty()
 
 
-@dataclass(frozen=True, slots=True)
-class Contributor:
+@dataclass(frozen=True, repr=False)
+class Contributor(Shown):
     """A person to ask about a dataset."""
 
     name: str
     email: str = ""
     role: roles = roles.UPLOADER
+
+    def fields(self) -> Mapping[str, Any]:
+        """Who it is."""
+        return {"name": self.name, "email": self.email, "role": self.role.value}
 
     def to_wire(self) -> dict[str, str]:
         """As JSON values."""
@@ -131,5 +135,5 @@ class Dataset(Shown):
             "description": self.description,
             "tags": " ".join(f"#{tag}" for tag in self.tags),
             "contributors": ", ".join(f"{person.name} ({person.role.value})" for person in self.contributors),
-            "assets": "\n" + repr(self.assets),
+            "assets": self.assets,
         }

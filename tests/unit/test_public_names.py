@@ -40,7 +40,7 @@ PROMISED = {
     "search",
     "syft_function",
 }
-AIO_PROMISED = {"launch", "login", "search"}
+AIO_PROMISED = {"launch", "login", "orchestra", "search"}
 HEAVY = ("numpy", "aiohttp", "pydantic", "sqlalchemy", "pandas", "pyarrow", "msgpack", "nacl", "rich", "asyncio")
 
 
@@ -57,7 +57,8 @@ def test_each_promised_name_is_there(name: str) -> None:
 
 def test_the_async_twin_promises_these() -> None:
     assert set(p2pgrid.aio.__all__) == AIO_PROMISED
-    assert all(callable(getattr(p2pgrid.aio, name)) for name in AIO_PROMISED)
+    assert all(hasattr(p2pgrid.aio, name) for name in AIO_PROMISED)
+    assert p2pgrid.aio.orchestra.launch is p2pgrid.aio.launch
 
 
 def test_the_names_of_the_seeds_are_the_same_things() -> None:

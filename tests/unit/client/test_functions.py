@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from p2pgrid.client.functions import (
@@ -34,8 +36,40 @@ def test_a_bound_function_carries_its_source_and_policies_and_still_runs() -> No
 
 
 def test_the_output_policy_is_the_strictest_unless_given() -> None:
-    bound = grid_function(input_policy=ExactMatch())(test_the_output_policy_is_the_strictest_unless_given)
+    def nothing() -> None:
+        return None
+
+    bound = grid_function(input_policy=ExactMatch())(nothing)
     assert isinstance(bound.output_policy, SingleExecutionExactOutput)
+
+
+OUTSIDE = 3
+
+
+def test_names_from_outside_are_told_before_anything_is_sent() -> None:
+    around = 2
+
+    def lost(data: Any) -> Any:
+        return [pytest.approx(item) + OUTSIDE + around for item in data]
+
+    with pytest.raises(BadCode, match="uses OUTSIDE, around, pytest from outside"):
+        grid_function(input_policy=ExactMatch(data=ASSET))(lost)
+
+
+def test_what_a_function_brings_itself_is_not_from_outside() -> None:
+    def whole(data: Any, depth: int = 3) -> Any:
+        import math
+
+        class Inner:
+            step = 2
+            twice = step * 2
+
+        def helper(item: Any) -> Any:
+            return math.sqrt(item) + Inner.twice + depth
+
+        return whole(data, depth - 1) if depth else sum(helper(item) for item in data.real)
+
+    assert "def whole" in grid_function(input_policy=ExactMatch(data=ASSET))(whole).code
 
 
 def test_the_seeds_name_is_the_same_thing() -> None:

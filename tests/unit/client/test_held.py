@@ -166,12 +166,18 @@ async def test_an_upload_stages_every_side_and_creates_the_dataset_last() -> Non
     assert created["assets"][0]["data"]["meta"] == assets.dump(REAL).meta.to_wire()
 
 
-async def test_an_upload_shows_its_progress_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_upload_shows_its_progress_where_a_person_looks_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a terminal
     channel = Grid(blob_put={}, dataset_create={"id": "x"})
     await upload(Door(channel, WHO), Dataset("study", [Asset("a\x1b[2J[bold]", REAL)]), show=True)
     out, err = capsys.readouterr()
     assert out == ""
     assert "Uploading: a\\x1b[2J[bold]" in err
+    monkeypatch.delenv("FORCE_COLOR")
+    await upload(Door(channel, WHO), Dataset("study", [Asset("a", REAL)]), show=True)
+    assert capsys.readouterr().err == ""
 
 
 # ---------------------------------------------------------------- requests, code, projects

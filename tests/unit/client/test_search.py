@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from p2pgrid.client.bridge import Here
-from p2pgrid.client.search import SearchResults, found, host_towards, known_ways_in, read_offers, stream
+from p2pgrid.client.search import SearchResults, found, host_towards, known_ways_in, newest, read_offers, stream
 from p2pgrid.crypto import Identity
 from p2pgrid.errors import BadTag, GatewayRefused, NoBootstrap, TooManyCalls, Unreachable
 from p2pgrid.home import Home, RunState
@@ -30,6 +31,14 @@ def test_a_listing_as_a_person_meets_it() -> None:
     assert item.tags == ("digits", "x")
     assert found(Here(), listing(), ("digits", "x"), 1.0, "any").tags == ("digits",)
     assert found(Here(), listing(), ("digits",), 1.0, "all").url == ""
+
+
+async def test_a_dataset_is_shown_once_with_the_address_that_came_last() -> None:
+    async def stale_first() -> AsyncIterator[Any]:
+        for port in (1111, 2222):
+            yield found(Here(), listing(Address("192.0.2.1", 9, port)), ("digits",), 1.0, "all")
+
+    assert [item.url for item in await newest(stale_first())] == ["http://192.0.2.1:2222"]
 
 
 def test_results_are_a_table_that_a_strangers_title_cannot_break() -> None:
