@@ -102,6 +102,7 @@ class Api:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Every answer that is no success is JSON with cause, fix and code; nothing else gets out."""
+        await request.writer.drain()  # one unread answer a connection
         try:
             if self._on_loopback:
                 refuse_foreign_pages(request)

@@ -7,6 +7,7 @@ import logging
 import signal
 from collections.abc import Callable
 
+from gateway.connections import raise_open_files
 from gateway.server import Gateway
 from gateway.settings import GatewaySettings
 from p2pgrid import logs
@@ -15,11 +16,13 @@ from p2pgrid import logs
 def run(settings: GatewaySettings, *, started: Callable[[Gateway], None] | None = None) -> None:
     """Run a gateway until SIGTERM or SIGINT; ``started`` is called once it listens.  Raises what ``start`` raises."""
     logs.set_up(as_json=settings.log_json)
+    raise_open_files()
     asyncio.run(_serve(settings, started))
 
 
 async def _serve(settings: GatewaySettings, started: Callable[[Gateway], None] | None) -> None:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(logs.LoopFaults(logging.getLogger("gateway")))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

@@ -19,11 +19,12 @@ from gateway.app import Api
 from gateway.asking import Asker
 from gateway.bodies import JoinCall
 from gateway.book import Book, Claim, Member, NodeStatus, may_replace
+from gateway.connections import Connections
 from gateway.probes import Prober, pin
 from gateway.registry import NodeRow, Registry
 from gateway.resolving import Lookup, Resolver, system_lookup
 from gateway.search import Searcher
-from gateway.settings import HOUSEKEEPING, JOINS_AT_ONCE, MAX_NODES, SHUTDOWN, GatewaySettings
+from gateway.settings import BACKLOG, HOUSEKEEPING, JOINS_AT_ONCE, MAX_NODES, SHUTDOWN, GatewaySettings
 from p2pgrid.errors import BadConfig, BadHome, GatewayFull, HomeInUse, InvalidInput, NameTaken, PortTaken, Unreachable
 
 _LOG = logging.getLogger("gateway")
@@ -62,6 +63,8 @@ class Gateway:
         self._searcher = Searcher(self._book, self._asker, deadline=settings.deadline, lost=self._prober.wake)
         self._tasks: asyncio.Task[None] | None = None
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
+        self.connections = Connections(self._handler)
         self.port = settings.port
 
     @classmethod
@@ -103,6 +106,9 @@ class Gateway:
 
     async def close(self) -> None:
         """Stop listening, end every task, write what is new, let go of the home."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -212,14 +218,20 @@ class Gateway:
             keepalive_timeout=30,
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._settings.host, self._settings.port)
+        settings = self._settings
+        backlog = max(1, min(BACKLOG, self.connections.most // 4))
         try:
-            await site.start()
+            self._listener = await asyncio.get_running_loop().create_server(
+                self.connections.protocol, settings.host, settings.port, backlog=backlog
+            )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise PortTaken(f"Port {self._settings.port} is in use.") from error
             raise BadConfig(f"Cannot listen on {self._settings.host}:{self._settings.port}: {error}") from error
-        self.port = int(self._runner.addresses[0][1])
+        self.port = int(self._listener.sockets[0].getsockname()[1])
+
+    def _handler(self) -> asyncio.Protocol | None:
+        return self._runner.server() if self._runner is not None and self._runner.server is not None else None
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -6,8 +6,12 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Final, TextIO
 
+FAULTS: Final = 5
+"""Faults of the event loop that are written in ``FAULTS_WINDOW`` seconds."""
+FAULTS_WINDOW: Final = 60.0
 _OWN: Final = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime"])
 """What every record has; the rest was given with ``extra=`` and belongs in the JSON."""
 
@@ -44,6 +48,33 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+
+
+class LoopFaults:
+    """Handler for ``loop.set_exception_handler``: ``FAULTS`` a minute are written, the others counted.
+
+    asyncio reports each connection that it cannot accept while descriptors are short, hundreds in a second.
+    """
+
+    def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log, self._clock = log, clock
+        self._since = clock()
+        self._seen = 0
+
+    def __call__(self, _loop: object, context: dict[str, Any]) -> None:
+        """Write it, or count it."""
+        if self._clock() - self._since >= FAULTS_WINDOW:
+            if self._seen > FAULTS:
+                self._log.error("%d more faults of the event loop were not written", self._seen - FAULTS)
+            self._since, self._seen = self._clock(), 0
+        self._seen += 1
+        if self._seen > FAULTS:
+            return
+        error = context.get("exception")
+        if isinstance(error, OSError):
+            self._log.error("%s: %s", context["message"], error)
+        else:
+            self._log.error("%s", context["message"], exc_info=error)
 
 
 def set_up(*, as_json: bool = False, level: str = "INFO", stream: TextIO | None = None) -> None:

@@ -26,12 +26,15 @@ class Connections:
         serve: Callable[[], asyncio.Protocol | None],
         *,
         most: int | None = None,
-        most_each: int = MAX_PER_ADDRESS,
+        most_each: int | None = None,
     ) -> None:
-        """``serve`` makes what handles one connection; ``most`` is ``MAX_CONNECTIONS``, or less where few files may be
-        open."""
+        """``serve`` makes what handles one connection.
+
+        ``most`` is ``MAX_CONNECTIONS``, or less where few files may be open; ``most_each`` is ``MAX_PER_ADDRESS``, or
+        half of ``most``.
+        """
         self.most = share_of_files() if most is None else most
-        self.most_each = most_each
+        self.most_each = min(MAX_PER_ADDRESS, max(1, self.most // 2)) if most_each is None else most_each
         self.refused = 0
         """Connections closed because they were one too many."""
         self.unread = 0

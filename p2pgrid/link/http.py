@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from p2pgrid.link.connections import raise_open_files
 from p2pgrid.link.door import Door, HttpServer, error_response, make_app, parse_search, read_json
 from p2pgrid.link.fetch import client_session, fetch_json
 from p2pgrid.link.links import Link
@@ -26,5 +27,6 @@ __all__ = [
     "link_url",
     "make_app",
     "parse_search",
+    "raise_open_files",
     "read_json",
 ]

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from p2pgrid.errors import BadAddress, PortTaken
-from p2pgrid.link.connections import MAX_PER_ADDRESS, Connections
+from p2pgrid.link.connections import Connections
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ CLOSE_FIRST: Final[web.AppKey[Callable[[], Awaitable[None]]]] = web.AppKey("clos
 class AppServer:
     """Runs one application on one port."""
 
-    def __init__(self, app: web.Application, *, connections: int | None = None, each: int = MAX_PER_ADDRESS) -> None:
+    def __init__(self, app: web.Application, *, connections: int | None = None, each: int | None = None) -> None:
         """``connections`` in all, by default as many as the process has files for, and ``each`` of one address."""
         self._app = app
         self.connections = Connections(self._handler, most=connections, most_each=each)

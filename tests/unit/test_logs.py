@@ -92,3 +92,29 @@ def test_the_level_is_obeyed_and_a_second_set_up_replaces_the_first() -> None:
     assert first.getvalue() == ""
     assert "loud" in second.getvalue()
     assert "quiet" not in second.getvalue()
+
+
+def test_a_storm_of_faults_in_the_event_loop_writes_few_lines() -> None:
+    """asyncio reports every connection that it cannot accept, and tries again at once."""
+    log, out = lines(as_json=False)
+    now = [0.0]
+    handler = logs.LoopFaults(log, clock=lambda: now[0])
+    full = OSError(24, "Too many open files")
+    for second in range(0, 180, 1):
+        now[0] = float(second)
+        for _ in range(200):
+            handler(None, {"message": "socket.accept() out of system resource", "exception": full})
+    written = out.getvalue().splitlines()
+    assert len(written) == 3 * logs.FAULTS + 2
+    assert "Too many open files" in written[0]
+    assert written[logs.FAULTS].endswith("11995 more faults of the event loop were not written")
+
+
+def test_a_fault_of_ours_in_the_event_loop_keeps_its_traceback() -> None:
+    log, out = lines(as_json=False)
+    try:
+        raise ValueError("mine")
+    except ValueError as error:
+        logs.LoopFaults(log)(None, {"message": "Exception in callback", "exception": error})
+    assert "Exception in callback" in out.getvalue()
+    assert "Traceback" in out.getvalue()

@@ -41,7 +41,7 @@ async def test_an_address_of_another_machine_is_told(host: str, port: int) -> No
 
 
 async def test_connections_are_bounded() -> None:
-    server = AppServer(aioweb.Application(), connections=2)
+    server = AppServer(aioweb.Application(), connections=2, each=2)
     await server.start("127.0.0.1", 0)
     held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
