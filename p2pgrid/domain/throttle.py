@@ -22,7 +22,7 @@ class Throttle:
     def take(self, key: str, now: float) -> float:
         """Count a try.  0.0: go on; otherwise the seconds to wait, and the try was not counted."""
         count, since = self._seen.get(key, (0, now))
-        if now - since >= self._window:
+        if not 0 <= now - since < self._window:  # before it, a clock was set back
             count, since = 0, now
         if count >= self._tries:
             return max(since + self._window - now, 0.001)

@@ -16,6 +16,16 @@ def test_the_eleventh_failure_waits_and_others_do_not() -> None:
     assert throttle.take("attacker", 160.0) == 0.0
 
 
+def test_a_clock_set_back_locks_nobody_out() -> None:
+    throttle = Throttle(tries=2, window=60.0, most=8)
+    day = 86_400.0
+    for _ in range(3):
+        throttle.take("owner", day)
+    assert throttle.take("owner", 10.0) == 0.0
+    assert throttle.take("owner", 11.0) == 0.0
+    assert throttle.take("owner", 12.0) == 58.0
+
+
 def test_success_costs_nothing() -> None:
     throttle = Throttle(tries=3, window=60.0, most=8)
     for step in range(50):
