@@ -69,9 +69,8 @@ class DomainService:
 
     def _open(self) -> None:
         storage = self._domain.storage
-        storage.open()
+        storage.open(self._domain.identity.public)
         try:
-            storage.belongs_to(self._domain.identity.public)
             with storage.read() as session:
                 rows = session.scalars(select(DatasetRow).order_by(DatasetRow.position))
                 self._domain.catalogue = Catalogue(tuple(row.value() for row in rows))

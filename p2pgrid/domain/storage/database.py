@@ -47,14 +47,19 @@ class Storage:
     def __repr__(self) -> str:
         return f"<Storage {self._url.render_as_string(hide_password=True)}>"
 
-    def open(self) -> None:
-        """Make or check the tables, and clear what a crash left.  Raises ``StorageError``."""
+    def open(self, node_key: bytes | None = None) -> None:
+        """Make or check the tables, and clear what a crash left.  Raises ``StorageError``.
+
+        ``node_key``: the node that the database must belong to; another one's costs the asset files nothing.
+        """
         if self._engine is not None:
             return
         with self._told():
             self._engine = self._make_engine()
         try:
             instance = self._check_schema()
+            if node_key is not None:
+                self.belongs_to(node_key)
             with self.read() as session:
                 known = {name for row in session.scalars(select(AssetRow)) for name in names_of(row)}
             self.files.open(instance, known)

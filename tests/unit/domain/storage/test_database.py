@@ -126,6 +126,19 @@ def test_a_database_belongs_to_one_node(tmp_path: Path) -> None:
     storage.close()
 
 
+def test_another_nodes_database_leaves_no_mark_on_the_assets(tmp_path: Path) -> None:
+    first = Storage.in_folder(tmp_path / "a")
+    first.open(b"a" * 32)
+    first.close()
+    wrong = Storage(f"sqlite:///{tmp_path / 'a' / 'domain.sqlite'}", tmp_path / "b" / "assets")
+    with pytest.raises(StorageError, match="another key"):
+        wrong.open(b"b" * 32)
+    assert not (tmp_path / "b").exists()
+    right = Storage.in_folder(tmp_path / "b")
+    right.open(b"b" * 32)
+    right.close()
+
+
 def test_what_a_crash_left_is_cleared(tmp_path: Path) -> None:
     opened(tmp_path).close()
     (tmp_path / "assets" / ("0" * 32 + ".data.npy")).write_bytes(b"orphan")
