@@ -54,6 +54,11 @@ class Catalogue:
         except KeyError:
             raise NotFound(f"There is no asset {an_id} here.") from None
 
+    def digest(self, an_id: str) -> str | None:
+        """The digest of an asset's private content; ``None`` when it was deleted."""
+        asset = self._assets.get(an_id)
+        return asset.data.digest if asset else None
+
     def tags(self) -> list[str]:
         """Each tag once, in order of first use."""
         return list(dict.fromkeys(tag for dataset in self.datasets for tag in dataset.tags))

@@ -33,10 +33,10 @@ class ExactMatch:
     inputs: Mapping[str, str]
     """Argument -> asset id."""
 
-    def check(self, given: Mapping[str, Given], digests: Mapping[str, str]) -> None:
+    def check(self, given: Mapping[str, Given], digests: Mapping[str, str | None]) -> None:
         """Raise ``PolicyRefused`` unless ``given`` is what the policy names.
 
-        ``digests``: asset id -> digest of its private content.
+        ``digests``: asset id -> digest of its private content, ``None`` when that is gone.
         """
         missing = sorted(set(self.inputs) - set(given))
         unknown = sorted(set(given) - set(self.inputs))
@@ -45,7 +45,7 @@ class ExactMatch:
             raise PolicyRefused(f"The call {' and '.join(parts)}.")
         for name, asset in self.inputs.items():
             value = given[name]
-            same_content = asset in digests and value.digest == digests[asset]
+            same_content = value.digest is not None and value.digest == digests.get(asset)
             fits = value.asset == asset if value.asset is not None else same_content
             if not fits:
                 raise PolicyRefused(f"The input {name} is not the asset that the request names for it.")

@@ -20,7 +20,7 @@ from p2pgrid.domain.service.door import Domain, Who, fit, verb
 from p2pgrid.domain.service.requests import visible
 from p2pgrid.domain.states import Status
 from p2pgrid.domain.storage.tables import ExecutionRow, RequestRow
-from p2pgrid.errors import Denied, InvalidInput, NotFound, P2PError, Pending, PolicyRefused, TooManyTries
+from p2pgrid.errors import Denied, InvalidInput, NotAllowed, NotFound, P2PError, Pending, PolicyRefused, TooManyTries
 
 AGAIN: Final = "Ask the data owner to approve the request again, or to deposit the result."
 
@@ -39,7 +39,8 @@ async def list_code(domain: Domain, who: Who, args: Args) -> Any:
 async def call(domain: Domain, who: Who, args: Args) -> Any:
     """Get the result of approved code: by running it, by releasing a deposit, or the one released before.
 
-    Raises ``Pending``, ``Denied``, ``PolicyRefused``, ``RunFailed``, ``LimitExceeded`` or ``NotConfined``.
+    Raises ``Pending``, ``Denied``, ``NotAllowed``, ``PolicyRefused``, ``RunFailed``, ``LimitExceeded`` or
+    ``NotConfined``.
     """
     code_id, name = args.maybe_id("id"), None if args.has("id") else args.text("name", MAX_NAME)
     given = _read_given(args)
@@ -49,6 +50,12 @@ async def call(domain: Domain, who: Who, args: Args) -> Any:
         request = await domain.read(lambda session: _find(session, who, request.code_id, None))
         _check(domain, who, request, given)
         step = next_step(request.output_policy, request.spending)
+        if step in (Step.RUN, Step.RELEASE) and request.account != who.person.id:
+            # An owner may look at what was released; what is granted is not theirs to spend.
+            fix = "Run it on your own copy of the data, and deposit the result."
+            raise NotAllowed(
+                f"Calling {request.function} would spend what was granted to {request.requested_by}.", fix=fix
+            )
         if step is Step.AGAIN:
             execution = await domain.read(lambda session: _last(session, request.id))
         elif step is Step.RELEASE:
@@ -94,8 +101,11 @@ def _read_given(args: Args) -> dict[str, Given]:
 
 
 def _find(session: Session, who: Who, code_id: str | None, name: str | None) -> CodeRequest:
-    """A function by id, or the newest of a name, approved ones first.  Raises ``NotFound``."""
-    query = visible(who).where(RequestRow.code_id == code_id if code_id is not None else RequestRow.function == name)
+    """A function by id, or the caller's own newest of a name, approved ones first.  Raises ``NotFound``."""
+    if code_id is not None:
+        query = visible(who).where(RequestRow.code_id == code_id)
+    else:
+        query = visible(who).where(RequestRow.function == name, RequestRow.account == who.person.id)
     query = query.order_by(RequestRow.status != Status.APPROVED.value, RequestRow.position.desc()).limit(1)
     row = session.scalars(query).first()
     if row is None:
@@ -113,7 +123,8 @@ def _check(domain: Domain, who: Who, request: CodeRequest, given: dict[str, Give
     if request.status is not Status.APPROVED:
         raise _unapproved(request)
     catalogue: Catalogue = domain.catalogue
-    digests = {an_id: catalogue.asset(an_id).data.digest for an_id in request.input_policy.inputs.values()}
+    # An asset may have been deleted since: what was released or deposited is answered all the same.
+    digests = {an_id: catalogue.digest(an_id) for an_id in request.input_policy.inputs.values()}
     # A digest that is refused is a guess at private content that failed: a few are mistakes, many are a search.
     guessing = any(value.digest is not None for value in given.values())
     if guessing and (wait := domain.guesses.take(who.person.id, domain.clock())):

@@ -15,6 +15,7 @@ from p2pgrid.errors import (
     Conflict,
     Denied,
     LimitExceeded,
+    NotAllowed,
     NotConfined,
     NotFound,
     Pending,
@@ -308,6 +309,34 @@ async def test_a_deleted_dataset_ends_its_requests_but_not_its_results(owner: An
     with pytest.raises(NotFound):
         await call(scientist, two)
     assert await scientist.result(execution) == 6
+
+
+async def test_a_deleted_dataset_takes_back_nothing_that_was_granted(owner: Any, scientist: Any, asset: str) -> None:
+    released, deposited = await approved(owner, scientist, asset), await scientist.ask(asset)
+    execution = (await call(scientist, released))["execution"]
+    await owner("request.deposit", id=deposited["id"], result=wire.pack_value("by hand"))
+    await owner("dataset.delete", name="my dataset")
+    assert (await call(scientist, released))["execution"] == execution
+    assert await scientist.result((await call(scientist, deposited))["execution"]) == "by hand"
+    digest = assets.dump(np.array([1, 2, 3])).meta.digest
+    with pytest.raises(PolicyRefused):
+        await scientist("code.call", id=released["code_id"], inputs={"data": {"digest": digest}})
+
+
+async def test_an_owner_does_not_spend_what_a_scientist_was_granted(owner: Any, scientist: Any, asset: str) -> None:
+    request = await approved(owner, scientist, asset)
+    with pytest.raises(NotFound):
+        await owner("code.call", name="f", inputs={"data": {"asset": asset}})
+    with pytest.raises(NotAllowed, match=r"jane@caltech\.edu"):
+        await call(owner, request)
+    held = await owner("request.get", id=request["id"])
+    assert (held["released"], held["private_run"]) == (0, None)
+    released = await call(scientist, request)
+    assert await call(owner, request) == released
+    own = await approved(owner, owner, asset, "return 'mine'")
+    answer = await owner("code.call", name="f", inputs={"data": {"asset": asset}})
+    assert await owner.result(answer["execution"]) == "mine"
+    assert await call(owner, own) == answer
 
 
 async def test_the_newest_approved_function_of_a_name_is_called(owner: Any, scientist: Any, asset: str) -> None:
