@@ -89,19 +89,29 @@ def _nothing(question: Question, seconds: float) -> NothingFound:
 
 
 async def _all(question: Question, out: Out) -> list[dict[str, Any]]:
-    """Every result, each printed when it is complete; details are asked for while the search goes on."""
-    results: list[dict[str, Any]] = []
+    """Every result, each printed when it is complete; details are asked for while the search goes on.
+
+    A newer listing of a dataset is printed too, and takes the place of the older one.
+    """
+    results: dict[tuple[Any, ...], dict[str, Any]] = {}
     turns = asyncio.Semaphore(DETAILS_AT_ONCE)
     async with asyncio.TaskGroup() as asking:
         async for item in _stream(question):
             if not results and not question.gateway:
                 out.note(_row("dataset", "tags", "node", "url", "node id"))
-            results.append(item)
+            results[_which(item)] = item
             if question.details:
                 asking.create_task(_complete(item, question, turns, out))
             else:
                 _print(item, out)
-    return results
+    return list(results.values())
+
+
+def _which(item: dict[str, Any]) -> tuple[Any, ...]:
+    """What makes two results one: node and dataset; all that a gateway tells is a name and an address."""
+    if "dataset_id" in item:
+        return item["node_id"], item["dataset_id"]
+    return item["node"], item["url"]
 
 
 async def _complete(item: dict[str, Any], question: Question, turns: asyncio.Semaphore, out: Out) -> None:

@@ -24,6 +24,8 @@ MAKE_CALL: Final = 0
 """A request is made with this number; the engine gives it its own."""
 PAGERS: Final = 3
 """Holders whose further pages are asked for at the same time."""
+MOST_NEWER: Final = 8
+"""Times that one search hands out a newer listing of the same dataset."""
 MAX_PAGES: Final = 2048
 """Further pages that one search asks for at most."""
 
@@ -237,7 +239,7 @@ class Announce(Operation):
 
 
 class Search(Walk):
-    """Collect listings of one tag: ``found`` gets each verified one as it arrives."""
+    """Collect listings of one tag: ``found`` gets each verified one as it arrives, and newer ones of the same too."""
 
     __slots__ = ("_checked", "_found", "_given", "_keys", "_left", "_limit", "_order", "_pages", "_paging", "_tag")
 
@@ -254,7 +256,8 @@ class Search(Walk):
         super().__init__(asker, target, ended)
         self.lookup.k = asker.limits.width
         self._tag, self._limit, self._order, self._found = tag, limit, order, found
-        self._keys: set[tuple[bytes, bytes]] = set()
+        self._keys: dict[tuple[bytes, bytes], tuple[int, int]] = {}
+        """Of each publisher and dataset: the highest ``seq`` so far, and how often there was a newer one."""
         self._checked: set[bytes] = set()
         self._given: dict[bytes, set[int]] = {}
         """What each holder gave, by hash: one that repeats itself or sends forgeries is asked for no more pages."""
@@ -268,11 +271,14 @@ class Search(Walk):
         return FindListings(MAKE_CALL, self._tag, self._order, 0, self.asker.limits.page)
 
     def take(self, listing: Verified[Listing]) -> None:
-        """Hand a verified listing out, once a publisher and dataset."""
+        """Hand a verified listing out, unless one as new of its publisher and dataset was handed out."""
         record = listing.record
+        if record.tag != self._tag or record.ttl <= WITHDRAWN_TTL:
+            return
         key = (record.key, record.dataset)
-        if record.tag == self._tag and record.ttl > WITHDRAWN_TTL and key not in self._keys and not self._full():
-            self._keys.add(key)
+        seq, newer = self._keys.get(key, (-1, -1))
+        if record.seq > seq and newer < MOST_NEWER and (newer >= 0 or not self._full()):
+            self._keys[key] = (record.seq, newer + 1)
             self._found(listing)
 
     def answered(self, call: Call, answer: Answer, now: float) -> None:

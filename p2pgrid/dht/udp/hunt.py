@@ -14,20 +14,26 @@ from p2pgrid.records import Listing, Verified
 
 FOUND_QUEUE: Final = 4096
 """Listings that a search may be ahead of whoever reads it."""
+Key = tuple[bytes, bytes]
+"""Publisher's key and dataset id."""
 MOST_EACH: Final = 4096
 """Listings collected per tag when several tags must meet in one dataset."""
 
 
 class Hunt:
-    """One search over several tags: which datasets are complete, and who reads them."""
+    """One search over several tags: which datasets are complete, and who reads them.
+
+    A dataset comes again when a newer listing of it arrives that was not known when it came first.
+    """
 
     def __init__(self, engine: Engine, tags: Sequence[Tag], match: str, limit: int, now: float) -> None:
         self._limit = limit
         self._needed = len(tags) if match == "all" else 1
-        self._seen: dict[tuple[bytes, bytes], set[Tag]] = {}
+        self._seen: dict[Key, set[Tag]] = {}
+        self._newest: dict[Key, Verified[Listing]] = {}
         self._queue: asyncio.Queue[Verified[Listing] | None] = asyncio.Queue(FOUND_QUEUE)
         self._open = len(tags)
-        self._given = 0
+        self._given: set[Key] = set()
         each = limit if self._needed == 1 else MOST_EACH
         self._searches = [engine.search(tag, each, self._found, self._ended, now) for tag in tags]
 
@@ -36,9 +42,13 @@ class Hunt:
         tags = self._seen.setdefault(key, set())
         before = len(tags)
         tags.add(listing.record.tag)
-        if before < self._needed <= len(tags):
+        known = self._newest.get(key)
+        news = known is None or (listing.record.seq > known.record.seq and _told(listing) != _told(known))
+        if known is None or listing.record.seq > known.record.seq:
+            self._newest[key] = listing
+        if before < self._needed <= len(tags) or (news and len(tags) >= self._needed):
             with contextlib.suppress(asyncio.QueueFull):
-                self._queue.put_nowait(listing)
+                self._queue.put_nowait(self._newest[key])
 
     def _ended(self, nearest: list[Contact], at: float) -> None:
         self._open -= 1
@@ -48,14 +58,16 @@ class Hunt:
 
     async def next(self, deadline: float) -> Verified[Listing] | None:
         """The next listing; None at the end, or when it is past the deadline (the loop's time)."""
-        if self._given >= self._limit or (self._open <= 0 and self._queue.empty()):
+        if len(self._given) >= self._limit or (self._open <= 0 and self._queue.empty()):
             return None
-        self._given += 1
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._queue.get()
+                listing = await self._queue.get()
         except TimeoutError:
             return None
+        if listing is not None:
+            self._given.add((listing.record.key, listing.record.dataset))
+        return listing
 
     def end(self) -> None:
         """Nothing more will come."""
@@ -66,3 +78,9 @@ class Hunt:
         """Nobody reads any more."""
         for search in self._searches:
             search.close()
+
+
+def _told(listing: Verified[Listing]) -> tuple[object, ...]:
+    """What a person is told; the same again, only signed later, is no news."""
+    record = listing.record
+    return record.addresses, record.name, record.title

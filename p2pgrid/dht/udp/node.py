@@ -261,7 +261,9 @@ class DhtNode:
         limit: int = 100,
         timeout: float = 5.0,
     ) -> AsyncIterator[Verified[Listing]]:
-        """Listings as they arrive, one a node and dataset.
+        """Listings as they arrive, one a node and dataset; again when a newer one tells another address, name or title.
+
+        Keep the last of each (node id, dataset).
 
         ``match="all"``: the same dataset of the same node is listed under every tag.  Ends when everybody near was
         asked, after ``limit`` listings, or after ``timeout`` seconds.  Raises ``BadTag``, ``InvalidInput``.

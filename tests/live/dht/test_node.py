@@ -9,6 +9,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -309,3 +310,37 @@ async def test_a_fault_in_the_timer_is_told_once_and_does_not_stop_it(caplog: py
         assert node.counters["internal-error"] == counted
     told = [record for record in caplog.records if record.name.startswith("p2pgrid.dht")]
     assert [str(record.exc_info[1]) for record in told if record.exc_info] == ["no chance"]
+
+
+async def test_a_node_that_moved_is_found_at_its_newer_address_though_a_holder_missed_it():
+    async with grid(4) as nodes:
+        boot = [where(nodes[0])]
+        identity = Identity(secrets.token_bytes(32))
+        old = await DhtNode.start(bootstrap=boot, identity=identity, http_port=1111)
+        assert await old.announce("x", DATASET, title="t") == 4
+        [stale] = [v async for v in nodes[3].search("x")]
+        await old.close()
+        new = await DhtNode.start(bootstrap=boot, identity=identity, http_port=2222)
+        try:
+            assert await new.announce("x", DATASET, title="t") >= 3
+            asker = nodes[1]
+            asker._engine.store._remove(stale.record.tag, (identity.public, DATASET))
+            asker._engine.store.put(stale, b"missed", time.time())
+            found = [v.record.addresses[0].http async for v in asker.search("x")]
+            assert found == [1111, 2222]
+            assert [v.record.addresses[0].http async for v in nodes[2].search("x")][-1] == 2222
+        finally:
+            await new.close()
+
+
+async def test_a_newer_listing_that_tells_the_same_is_not_shown_again():
+    async with grid(4) as (a, b, c, _):
+        assert await b.announce("x", DATASET, title="t") == 3
+        assert await b.announce("y", DATASET, title="t") == 3
+        [first] = [v async for v in a.search("x")]
+        assert await b.announce("x", DATASET, title="t") == 3
+        c._engine.store._remove(first.record.tag, (b.identity.public, DATASET))
+        c._engine.store.put(first, b"missed", time.time())
+        assert await titles(c, "x") == ["t"]
+        assert await titles(c, "x", "y") == ["t"]
+        assert await titles(c, "x", "y", match="any") == ["t"]

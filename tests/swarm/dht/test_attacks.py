@@ -311,3 +311,36 @@ def test_a_tag_flooded_by_free_keys_of_one_address_still_has_room_for_others(swa
     assert swarm.join(honest, nodes[0])
     assert swarm.announce(honest, "prey", b"h" * 16, "honest") == 6
     assert "honest" in {v.record.title for v in swarm.search(nodes[3], "prey")}
+
+
+def stale(swarm, fresh):
+    """Nodes of which one holds the newest listing and the others an older one."""
+    nodes = swarm.grow(6)
+    alice = nodes[0].identity
+    old = listing(swarm, alice, seq=1, addresses=(Address("10.0.0.1", 1, 1111),))
+    new = listing(swarm, alice, seq=2, addresses=(Address("10.0.0.2", 1, 2222),))
+    for number, node in enumerate(nodes[1:]):
+        node.store.put(new if number == fresh else old, b"g", swarm.wall())
+    return nodes
+
+
+@pytest.mark.parametrize("fresh", range(5))
+def test_a_stale_listing_that_comes_first_does_not_hide_the_newer_one(swarm, fresh):
+    nodes = stale(swarm, fresh)
+    found: list[int] = []
+    done: list[bool] = []
+    asker = nodes[2]
+    asker.search(TAG, 100, lambda v: found.append(v.record.seq), lambda near, at: done.append(True), swarm.now)
+    swarm.flush(asker)
+    assert swarm.run(20.0, lambda: bool(done))
+    assert found in ([1, 2], [2])
+
+
+def test_a_publisher_that_signs_ever_newer_listings_is_handed_out_a_few_times(swarm):
+    nodes = swarm.grow(3)
+    search = nodes[0].search(TAG, 100, lambda v: heard.append(v.record.seq), lambda near, at: None, swarm.now)
+    heard: list[int] = []
+    for seq in range(1, 100):
+        search.take(listing(swarm, nodes[1].identity, seq=seq))
+        search.take(listing(swarm, nodes[1].identity, seq=seq - 1))
+    assert heard == list(range(1, 10))
