@@ -71,7 +71,8 @@ class DomainService:
         storage = self._domain.storage
         storage.open(self._domain.identity.public)
         try:
-            with storage.read() as session:
+            with storage.write() as session:
+                requests.close_runs(session)
                 rows = session.scalars(select(DatasetRow).order_by(DatasetRow.position))
                 self._domain.catalogue = Catalogue(tuple(row.value() for row in rows))
         except BaseException:
@@ -79,7 +80,7 @@ class DomainService:
             raise
 
     async def close(self) -> None:
-        """Let every write end, then close the storage."""
+        """End the runs on mocks that are under way, let every write end, then close the storage."""
         await self._domain.settle()
         await asyncio.to_thread(self._domain.storage.close)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
@@ -138,6 +138,7 @@ class Domain:
         self._hashing, self._hashes = asyncio.Semaphore(HASHING_AT_ONCE), 0
         self._writer = asyncio.Lock()
         self._writes: set[asyncio.Task[Any]] = set()
+        self._works: set[asyncio.Task[Any]] = set()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def new_id(self) -> str:
@@ -160,9 +161,17 @@ class Domain:
 
         Once begun it goes on to its end even if the caller gives up: what is committed and what is in memory agree.
         """
-        task = asyncio.create_task(self._write(work, then))
-        self._writes.add(task)
-        task.add_done_callback(self._written)
+        return await self._kept(self._write(work, then), self._writes)
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do ``work`` to its end even if the caller gives up.  ``settle`` ends it early."""
+        return await self._kept(work, self._works)
+
+    async def _kept(self, work: Coroutine[Any, Any, T], among: set[asyncio.Task[Any]]) -> T:
+        task = asyncio.create_task(work)
+        among.add(task)
+        task.add_done_callback(among.discard)
+        task.add_done_callback(_fetched)
         return await asyncio.shield(task)
 
     async def _write(self, work: Callable[[Session], T], then: Callable[[T], None] | None) -> T:
@@ -176,13 +185,12 @@ class Domain:
                 then(value)
             return value
 
-    def _written(self, task: asyncio.Task[Any]) -> None:
-        self._writes.discard(task)
-        if not task.cancelled():
-            task.exception()  # a caller that gave up does not fetch it
-
     async def settle(self) -> None:
-        """Wait until every write that has begun is done."""
+        """End what ``finish`` does, and wait until every write that has begun is done."""
+        while self._works:
+            for task in self._works:
+                task.cancel()
+            await asyncio.wait(tuple(self._works))
         while self._writes:
             await asyncio.wait(tuple(self._writes))
 
@@ -226,6 +234,12 @@ class Domain:
         loop = asyncio.get_running_loop()
         for watcher in self.watchers:
             loop.call_soon(watcher)
+
+
+def _fetched(task: asyncio.Task[Any]) -> None:
+    """Take a task's fault, which a caller that gave up does not."""
+    if not task.cancelled():
+        task.exception()
 
 
 Work = Callable[[Domain, Who, Args], Awaitable[Any]]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from p2pgrid import crypto, wire
@@ -15,6 +15,7 @@ from p2pgrid.domain import policies
 from p2pgrid.domain.fields import Args
 from p2pgrid.domain.models import CodeRequest
 from p2pgrid.domain.review import MAX_CODE, MAX_NAME, ReviewedCode, check_inputs, review, statement
+from p2pgrid.domain.runner.spec import RunReport
 from p2pgrid.domain.service import runs
 from p2pgrid.domain.service.door import Domain, Who, fit, verb
 from p2pgrid.domain.service.projects import find_project
@@ -28,10 +29,17 @@ MAX_REASON: Final = 2000
 
 @verb("request.create")
 async def create_request(domain: Domain, who: Who, args: Args) -> Any:
-    """Send a function for review.  It runs on the mocks at once; however that ends, the request is kept."""
+    """Send a function for review.  It runs on the mocks at once; however that ends, the request is kept.
+
+    The run goes on if the caller leaves meanwhile.
+    """
     new = await asyncio.to_thread(_read_new, args)
     for asset in new.input_policy.inputs.values():
         domain.catalogue.asset(asset)
+    return (await domain.finish(_insert_and_run(domain, who, new))).to_wire(private=who.owns)
+
+
+async def _insert_and_run(domain: Domain, who: Who, new: _NewRequest) -> CodeRequest:
     request = await domain.write(lambda session: _insert(domain, session, who, new))
     report = await runs.on_mocks(domain, request)
 
@@ -40,7 +48,17 @@ async def create_request(domain: Domain, who: Who, args: Args) -> Any:
         row.mock_run = report
         return row.value()
 
-    return (await domain.write(store)).to_wire(private=who.owns)
+    return await domain.write(store)
+
+
+def close_runs(session: Session) -> None:
+    """Say of mock runs that ended with an earlier life of the node that they did.
+
+    They are not begun again: code that brings a node down would do so at each start.
+    """
+    cut = "The node stopped before the run on the mock had ended; send the request again to see it run."
+    report = runs.to_report(RunReport(ok=False, failure="unavailable", error=cut))
+    session.execute(update(RequestRow).where(RequestRow.mock_run.is_(None)).values(mock_run=report))
 
 
 @verb("request.list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import uuid
 from typing import Any
@@ -76,6 +77,38 @@ async def test_a_mock_run_that_hangs_ends_at_its_limit(house: Any, guest: Any) -
     asset = (await person.publish())["assets"][0]["id"]
     request = await person.ask(asset, code="def f(data):\n    while True: pass\n", name="f")
     assert request["mock_run"]["failure"] == "time"
+
+
+SLOW = "def f(data):\n    import time\n    time.sleep({})\n    return 7\n"
+
+
+async def leave(scientist: Any, asset: str, seconds: float) -> None:
+    """Send a request and go away once it runs."""
+    sending = asyncio.create_task(scientist.ask(asset, code=SLOW.format(seconds), name="f"))
+    async with asyncio.timeout(20):
+        while not scientist.service._domain.runner._inside:
+            await scientist("auth.whoami")
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+
+
+async def test_a_sender_who_leaves_has_the_mock_run_reported_all_the_same(scientist: Any, asset: str) -> None:
+    await leave(scientist, asset, 0.5)
+    async with asyncio.timeout(20):
+        while (report := (await scientist("request.list"))[0]["mock_run"]) is None:
+            await scientist("auth.whoami")
+    assert report["ok"], report
+
+
+async def test_a_mock_run_that_ended_with_the_node_is_marked_as_that(house: Any, scientist: Any, asset: str) -> None:
+    await leave(scientist, asset, 15)
+    async with asyncio.timeout(5):
+        await house.close()
+    scientist.service = await house.open()
+    report = (await scientist("request.list"))[0]["mock_run"]
+    assert (report["ok"], report["failure"]) == (False, "unavailable")
+    assert "stopped before" in report["error"]
 
 
 @pytest.mark.parametrize(
