@@ -7,6 +7,7 @@ with its table or with the network, so an idle network cannot storm.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from p2pgrid.dht.announcements import Announcement
@@ -24,7 +25,7 @@ FILL_WITHIN: Final = 30.0
 FEW: Final = 8
 MAX_BOOTSTRAP: Final = 64
 REPUBLISH_AT_ONCE: Final = 4
-"""Rounds of our own listings under way at the same time."""
+"""Rounds of our own listings under way at the same time, when they are few."""
 
 
 class Upkeep:
@@ -171,16 +172,24 @@ class Upkeep:
         return (lower + spread % (upper - lower + 1)).to_bytes(ID_BYTES, "big")
 
     def _republish(self, now: float) -> None:
-        announcements = self._engine.publisher.announcements.all()
-        possible = self._engine.publisher.possible_holders()
-        busy = sum(one.busy for one in announcements)
-        for one in announcements:
-            if busy >= REPUBLISH_AT_ONCE:
-                return
+        """Begin a few rounds: of the listings that are due, then of those that more nodes could hold."""
+        publisher = self._engine.publisher
+        announcements = publisher.announcements.all()
+        possible = publisher.possible_holders()
+        waiting: list[tuple[bool, float, int]] = []
+        for number, one in enumerate(announcements):
+            due = one.due <= now or publisher.announcements.odd(one)
             scarce = len(one.held) < possible and one.again <= now
-            if not one.busy and (scarce or one.due <= now or self._engine.publisher.announcements.odd(one)):
-                busy += 1
-                self._publish(one, now)
+            if not one.busy and (due or scarce):
+                waiting.append((not due, one.due if due else one.again, number))
+        room = max(0, self._rounds(len(announcements)) - sum(one.busy for one in announcements))
+        for _, _, number in sorted(waiting)[:room]:
+            self._publish(announcements[number], now)
+
+    def _rounds(self, count: int) -> int:
+        """Rounds under way at the same time: as many as so many listings need when they are spread evenly."""
+        longest, shortest = 1.25 * self._limits.probe_gap, 0.9 * self._limits.listing_ttl / 3
+        return max(REPUBLISH_AT_ONCE, ceil(count * longest / shortest))
 
     def _publish(self, one: Announcement, now: float) -> None:
         try:

@@ -286,3 +286,38 @@ def test_a_node_whose_clock_was_ahead_is_found_again_once_it_is_right(swarm):
     swarm.run(15.0)
     assert [v.record.dataset for v in swarm.search(nodes[3], "early")] == [dataset(1)]
     assert nodes[3].check_record(tuple(wild.profile.record().to_wire())).record.key == wild.identity.public
+
+
+def test_many_listings_are_placed_anew_in_time_and_without_a_burst(swarm):
+    limits = Limits(listing_ttl=240, publisher_listings=1000)
+    nodes = [swarm.make(limits=limits) for _ in range(4)]
+    for node in nodes[1:]:
+        assert swarm.join(node, nodes[0])
+    swarm.run(60.0)
+    many = 300
+    for number in range(many):
+        nodes[0].publisher.announce(normalise_tag(f"t{number}"), dataset(number), "", lambda held, at: None, swarm.now)
+        swarm.flush(nodes[0])
+        swarm.run(0.1)
+    begun: list[float] = []
+    swarm.watch = lambda data, source, target: begun.append(swarm.now) or True
+    nodes[0].profile.describe(name="another")  # all are due at once
+    swarm.run(2.5 * limits.listing_ttl)
+    for node in nodes[1:]:
+        held = [entry.listing.record for shelf in node.store._shelves.values() for entry in shelf.row]
+        assert len(held) == many
+        assert {record.name for record in held} == {"another"}
+    windows = [sum(at <= when < at + 5.0 for when in begun) for at in begun[:: len(begun) // 50]]
+    assert max(windows) < 3 * sum(windows) / len(windows), windows
+
+
+def test_each_of_many_listings_has_its_turn_though_all_are_scarce(swarm):
+    limits = Limits(publisher_listings=5)
+    nodes = [swarm.make(limits=limits) for _ in range(3)]
+    for node in nodes[1:]:
+        assert swarm.join(node, nodes[0])
+    for number in range(60):
+        swarm.announce(nodes[0], f"t{number}", dataset(number))
+    swarm.run(2.5 * limits.listing_ttl)
+    oldest = min(one.listing.record.issued for one in nodes[0].publisher.announcements.all())
+    assert swarm.wall() - oldest <= limits.listing_ttl / 2
