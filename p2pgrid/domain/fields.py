@@ -89,14 +89,14 @@ class Args:
 
     def texts(self, name: str, most: int, length: int) -> list[str]:
         """A list of at most ``most`` texts."""
-        value = self._raw.get(name) or []
+        value = self._raw[name] if self.has(name) else []
         if not isinstance(value, (list, tuple)) or len(value) > most:
             raise self._bad(name, f"a list of at most {most} texts")
         return [Args({name: item}, self._where).text(name, length) for item in value]
 
     def children(self, name: str, most: int, *, least: int = 0) -> list[Args]:
         """A list of maps, each to be read by name."""
-        value = self._raw.get(name) or []
+        value = self._raw[name] if self.has(name) else []
         if not isinstance(value, (list, tuple)) or not least <= len(value) <= most:
             raise self._bad(name, f"a list of {least} to {most} entries")
         return [Args(item, f"{self._where}: {name}[{index}]") for index, item in enumerate(value)]

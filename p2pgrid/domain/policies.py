@@ -116,7 +116,7 @@ def next_step(policy: OutputPolicy, spending: Spending) -> Step:
 def parse_input(raw: Any, inputs: Mapping[str, str]) -> ExactMatch:
     """An input policy from ``"ExactMatch"`` or ``{"kind": "ExactMatch"}``.  Raises ``InvalidInput``."""
     if _kind(raw) != ExactMatch.kind:
-        raise InvalidInput(f"{str(_kind(raw))[:60]!r} is no input policy; there is {ExactMatch.kind}.")
+        raise InvalidInput(f"{_kind(raw)[:60]!r} is no input policy; there is {ExactMatch.kind}.")
     if not 1 <= len(inputs) <= MAX_INPUTS:
         raise InvalidInput(f"An input policy names 1 to {MAX_INPUTS} inputs.")
     return ExactMatch(dict(inputs))
@@ -133,8 +133,10 @@ def parse_output(raw: Any) -> OutputPolicy:
             raise InvalidInput(f"{kind} needs a limit of 1 to {MAX_EXECUTIONS} executions.")
         return ExecuteCount(limit)
     kinds = f"{SingleExecutionExactOutput.kind} and {ExecuteCount.kind}"
-    raise InvalidInput(f"{str(kind)[:60]!r} is no output policy; there are {kinds}.")
+    raise InvalidInput(f"{kind[:60]!r} is no output policy; there are {kinds}.")
 
 
-def _kind(raw: Any) -> Any:
-    return raw.get("kind") if isinstance(raw, dict) else raw
+def _kind(raw: Any) -> str:
+    """The policy's name; the empty one for what is no policy at all, such as an array."""
+    kind = raw.get("kind") if isinstance(raw, dict) else raw
+    return kind if isinstance(kind, str) else ""

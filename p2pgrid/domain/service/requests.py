@@ -177,10 +177,8 @@ def _read_new(args: Args) -> _NewRequest:
     new = _NewRequest(
         code=code,
         project=args.maybe_id("project"),
-        input_policy=policies.parse_input(args.raw("input_policy") or policies.ExactMatch.kind, inputs),
-        output_policy=policies.parse_output(
-            args.raw("output_policy") or policies.SingleExecutionExactOutput.kind,
-        ),
+        input_policy=policies.parse_input(_or(args, "input_policy", policies.ExactMatch.kind), inputs),
+        output_policy=policies.parse_output(_or(args, "output_policy", policies.SingleExecutionExactOutput.kind)),
         purpose=args.text("reason", MAX_REASON, default=""),
         key=args.blob("key", crypto.KEY_BYTES, least=crypto.KEY_BYTES),
         signature=args.blob("signature", crypto.SIGNATURE_BYTES, least=crypto.SIGNATURE_BYTES),
@@ -191,6 +189,11 @@ def _read_new(args: Args) -> _NewRequest:
     except (BadSignature, BadValue, TypeError, RecursionError):
         raise InvalidInput("The request's signature does not fit its key and content.") from None
     return new
+
+
+def _or(args: Args, name: str, default: str) -> Any:
+    """A policy as it came: arrays and the like are neither true nor false."""
+    return args.raw(name) if args.has(name) else default
 
 
 def _insert(domain: Domain, session: Session, who: Who, new: _NewRequest) -> CodeRequest:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from p2pgrid.crypto import Random
 from p2pgrid.domain.storage.files import AssetFiles, file_name
-from p2pgrid.domain.storage.tables import SCHEMA, AssetRow, Base, MetaRow
+from p2pgrid.domain.storage.tables import SCHEMA, AssetRow, Base, MetaRow, read_json
 from p2pgrid.errors import StorageError
 
 BUSY_SECONDS: Final = 10
@@ -109,13 +109,19 @@ class Storage:
     def _make_engine(self) -> Engine:
         if self._url.get_backend_name() != "sqlite":
             return create_engine(
-                self._url, isolation_level="SERIALIZABLE", hide_parameters=True, pool_size=1, max_overflow=8
+                self._url,
+                isolation_level="SERIALIZABLE",
+                hide_parameters=True,
+                json_deserializer=read_json,
+                pool_size=1,
+                max_overflow=8,
             )
         path = self._url.database
         if path and path != ":memory:":
             _make_private(Path(path))
         engine = create_engine(
             self._url,
+            json_deserializer=read_json,
             hide_parameters=True,  # an error must not carry a row's values into a log
             pool_size=1,
             max_overflow=8,

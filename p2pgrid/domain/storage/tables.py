@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import functools
+import json
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -12,11 +15,38 @@ from p2pgrid.domain import models, policies
 from p2pgrid.domain.accounts import Role
 from p2pgrid.domain.audit import SealedEntry
 from p2pgrid.domain.states import Status
+from p2pgrid.errors import P2PError, StorageError
 
 SCHEMA: Final = 1
 """Raised with each change of the tables."""
 
 ID: Final = String(32)
+DAMAGED: Final = "Put back the newest backup of the node's home folder."
+
+
+T = TypeVar("T")
+Row = TypeVar("Row", bound="Base")
+
+
+def readable(value: Callable[[Row], T]) -> Callable[[Row], T]:
+    """A row whose content is no value, because the file was damaged or edited, is told as ``StorageError``."""
+
+    @functools.wraps(value)
+    def told(row: Row) -> T:
+        try:
+            return value(row)
+        except (P2PError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise StorageError(f"A row of the table {row.__tablename__} cannot be read.", fix=DAMAGED) from error
+
+    return told
+
+
+def read_json(text: str | bytes) -> Any:
+    """A JSON column.  Raises ``StorageError``."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StorageError("A row of the database cannot be read: it is damaged.", fix=DAMAGED) from error
 
 
 class Base(DeclarativeBase):
@@ -48,6 +78,7 @@ class AccountRow(Base):
     epoch: Mapped[int] = mapped_column(Integer)
     password_hash: Mapped[str] = mapped_column(Text)
 
+    @readable
     def value(self) -> models.Account:
         """Without the hash."""
         return models.Account(
@@ -82,6 +113,7 @@ class DatasetRow(Base):
         order_by="AssetRow.position", cascade="all, delete-orphan", lazy="selectin", passive_deletes=True
     )
 
+    @readable
     def value(self) -> models.Dataset:
         """With its assets."""
         return models.Dataset(
@@ -90,12 +122,18 @@ class DatasetRow(Base):
             description=self.description,
             citation=self.citation,
             url=self.url,
-            tags=tuple(self.tags),
+            tags=_texts(self.tags),
             contributors=tuple(models.Contributor(**person) for person in self.contributors),
             created_at=self.created_at,
             created_by=self.created_by,
             assets=tuple(asset.value() for asset in self.assets),
         )
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError("no texts")
+    return tuple(value)
 
 
 class AssetRow(Base):
@@ -112,6 +150,7 @@ class AssetRow(Base):
     data: Mapped[dict[str, Any]] = mapped_column(JSON)
     mock: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
+    @readable
     def value(self) -> models.AssetInfo:
         """Without bytes."""
         mock = AssetMeta.from_wire(self.mock) if self.mock is not None else None
@@ -131,6 +170,7 @@ class ProjectRow(Base):
     created_by: Mapped[str] = mapped_column(Text)
     created_at: Mapped[float] = mapped_column(Float)
 
+    @readable
     def value(self) -> models.Project:
         """As a value."""
         return models.Project(self.id, self.name, self.description, self.created_by, self.created_at)
@@ -169,6 +209,7 @@ class RequestRow(Base):
     deposit: Mapped[str | None] = mapped_column(ID)
     """The execution that waits to be released."""
 
+    @readable
     def value(self) -> models.CodeRequest:
         """As a value."""
         return models.CodeRequest(
@@ -210,6 +251,7 @@ class ExecutionRow(Base):
     created_at: Mapped[float] = mapped_column(Float)
     result: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
 
+    @readable
     def value(self) -> models.Execution:
         """Without the result."""
         return models.Execution(self.id, self.request, self.source, self.serial, self.size, self.created_at)
@@ -225,6 +267,7 @@ class AuditRow(Base):
     hash: Mapped[bytes] = mapped_column(LargeBinary)
     signature: Mapped[bytes] = mapped_column(LargeBinary)
 
+    @readable
     def value(self) -> SealedEntry:
         """As a value."""
         return SealedEntry(self.seq, bytes(self.body), bytes(self.hash), bytes(self.signature))

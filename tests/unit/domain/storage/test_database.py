@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from p2pgrid.assets import dump
 from p2pgrid.domain.storage import Storage
-from p2pgrid.domain.storage.tables import AuditRow, MetaRow
+from p2pgrid.domain.storage.tables import AssetRow, AuditRow, DatasetRow, MetaRow
 from p2pgrid.errors import StorageError
 
 
@@ -160,6 +161,25 @@ def test_a_wrong_database_never_costs_the_assets_of_another(tmp_path: Path) -> N
     with pytest.raises(StorageError, match="no database that is known"):
         storage.open()
     assert data.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    "damage", ["{", "[1, 2]", "7", '"text"', "[" * 100_000], ids=["cut", "numbers", "number", "text", "deep"]
+)
+@pytest.mark.parametrize("column", ["assets.data", "assets.mock", "datasets.tags", "datasets.contributors"])
+def test_a_damaged_row_is_a_storage_error(tmp_path: Path, column: str, damage: str) -> None:
+    storage = opened(tmp_path)
+    data = dump([1]).meta.to_wire()
+    asset = AssetRow(id="a" * 32, position=0, name="a", description="", data=data, mock=data)
+    words = {"name": "d", "description": "", "citation": "", "url": "", "created_by": "o", "created_at": 0.0}
+    table, _, name = column.partition(".")
+    with storage.write() as session:
+        session.add(DatasetRow(id="d" * 32, position=1, tags=[], contributors=[], assets=[asset], **words))
+        session.flush()
+        session.connection().exec_driver_sql(f"UPDATE {table} SET {name} = ?", (damage,))
+    with pytest.raises(StorageError, match="cannot be read"), storage.read() as session:
+        session.scalars(select(DatasetRow)).one().value()
+    storage.close()
 
 
 def test_an_error_of_the_database_carries_no_row_values(tmp_path: Path) -> None:
