@@ -32,6 +32,30 @@ NDARRAY, SCALAR, FRAME, SERIES, TIME, UUID, TUPLE, BIGINT, COMPLEX = range(1, 10
 DTYPE_KINDS: Final = "biufcMmSU"
 """numpy kinds that travel: no objects, no structs, no void."""
 
+
+def _head(first: int) -> tuple[int, int, int]:
+    """What follows a msgpack value's first byte: (bytes, values, 1 for the code byte of an extension).
+
+    Bytes below zero are the width of a number: that many bytes, or that many times the values, come after it.
+    """
+    if 0x80 <= first <= 0x8F:
+        return 0, 2 * (first & 15), 0
+    if 0x90 <= first <= 0x9F:
+        return 0, first & 15, 0
+    if 0xA0 <= first <= 0xBF:
+        return first & 31, 0, 0
+    long = {0xC4: -1, 0xC5: -2, 0xC6: -4, 0xD9: -1, 0xDA: -2, 0xDB: -4}  # bytes and texts
+    fixed = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}  # numbers
+    extensions = {0xC7: -1, 0xC8: -2, 0xC9: -4, 0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17}
+    lists = {0xDC: (-2, 1), 0xDD: (-4, 1), 0xDE: (-2, 2), 0xDF: (-4, 2)}
+    if first in lists:
+        return *lists[first], 0
+    if first in extensions:
+        return extensions[first], 0, 1
+    return long.get(first, fixed.get(first, 0)), 0, 0
+
+
+_HEADS: Final = tuple(_head(first) for first in range(256))
 _ARRAY_HEAD: Final = 512
 """Bytes in which an array's dtype and shape are found; numpy has at most 64 sides of 9 bytes, we take 32."""
 _DTYPE: Final = re.compile(rf"[<>|=][{DTYPE_KINDS}][0-9]{{0,7}}(\[[0-9]{{0,7}}[A-Za-z]{{1,2}}\])?")
@@ -84,14 +108,17 @@ def pack_value(value: Any) -> bytes:
         raise BadValue(f"This value cannot be sent: {error}.") from error
 
 
-def unpack_value(data: bytes | memoryview, *, limit: int = MAX_VALUE_BYTES) -> Any:
-    """The value that ``pack_value`` packed, from at most ``limit`` bytes.
+def unpack_value(data: bytes | memoryview, *, limit: int = MAX_VALUE_BYTES, items: int | None = None) -> Any:
+    """The value that ``pack_value`` packed, from at most ``limit`` bytes; it holds at most ``items`` values if given.
 
+    Values are counted before any is built, those in lists, maps (keys too) and tuples; an array is one.
     Raises ``Oversized`` or ``Malformed`` for hostile bytes, ``MissingExtra`` for a frame where pandas is absent.
     """
     if len(data) > limit:
         raise Oversized(f"A value of {len(data)} bytes is over its limit of {limit}.")
     try:
+        if items is not None:
+            _count(data, items)
         return _revive(_whole(data), 0)
     except (RemoteError, MissingExtra):
         raise
@@ -122,6 +149,28 @@ def _whole(data: bytes | memoryview) -> Any:
     skim.feed(data)
     skim.skip()
     return msgpack.unpackb(data, raw=False, strict_map_key=False, ext_hook=_RawExt)
+
+
+def _count(data: bytes | memoryview, left: int, depth: int = 0) -> int:
+    """``left`` less the values in ``data``.  Raises ``Oversized`` at the first head that claims too many."""
+    if depth > MAX_DEPTH:
+        raise Malformed("A value is nested too deep.")
+    at, awaited = 0, 1
+    while awaited:
+        size, values, extension = _HEADS[data[at]]
+        at += 1
+        if size < 0:
+            number = int.from_bytes(data[at : at - size], "big")
+            at -= size
+            size, values = (0, values * number) if values else (number + extension, 0)
+        left -= 1
+        awaited += values - 1
+        if awaited > left:
+            raise Oversized("A value holds more values than its sender may send.")
+        if extension and data[at] in (TUPLE, SERIES):
+            left = awaited + _count(memoryview(data)[at + 1 : at + size], left - awaited, depth + 1)
+        at += size
+    return left
 
 
 def _sorted_maps(message: Any) -> Any:

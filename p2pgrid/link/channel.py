@@ -20,9 +20,11 @@ from p2pgrid.link.frames import (
     MAX_DEADLINE_MS,
     MAX_FRAME,
     MAX_RECORDS,
+    MAX_VALUES,
     MORE,
     RECORD,
     STRANGER_FRAME,
+    STRANGER_VALUES,
     Answer,
     Call,
     Cancel,
@@ -43,15 +45,17 @@ MAX_VALUE: Final = MAX_FRAME - FRAME_HEAD
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a peer may cost us on one link: bytes of a frame, calls served at once, bytes of calls that wait."""
+    """What a peer may cost us on one link: bytes of a frame, calls served at once, bytes of calls that wait, values in
+    the arguments of a call."""
 
     frame: int
     serving: int
     waiting: int
+    values: int
 
 
-STRANGER: Final = Allowance(frame=STRANGER_FRAME, serving=2, waiting=4 * STRANGER_FRAME)
-TRUSTED: Final = Allowance(frame=MAX_FRAME, serving=8, waiting=MAX_IN_FLIGHT * MAX_FRAME)
+STRANGER: Final = Allowance(frame=STRANGER_FRAME, serving=2, waiting=4 * STRANGER_FRAME, values=STRANGER_VALUES)
+TRUSTED: Final = Allowance(frame=MAX_FRAME, serving=8, waiting=MAX_IN_FLIGHT * MAX_FRAME, values=MAX_VALUES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,11 @@ from p2pgrid.errors import BadSeal, LimitReached, Malformed, Oversized
 MAX_FRAME: Final = 4 << 20
 """Bytes of one frame from a peer that the application trusts."""
 STRANGER_FRAME: Final = 16 << 10
-"""Bytes of one frame from a peer that has not logged in: a login and questions, no data.  What is unpacked from
-msgpack may take 70 times its bytes (empty lists), so this is what bounds a stranger's hold on memory."""
+"""Bytes of one frame from a peer that has not logged in: a login and questions, no data."""
+MAX_VALUES: Final = 65_536
+"""Values in the arguments of a call from a trusted peer.  What is unpacked from msgpack may take 70 times its bytes
+(empty lists), and long to build; so they are counted first."""
+STRANGER_VALUES: Final = 4_096
 RECORD: Final = 64 << 10
 """Bytes of a frame that one sealed record carries: what a link holds in memory for an unfinished message."""
 MAX_MESSAGE: Final = RECORD + 1 + SEAL_OVERHEAD

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 SEND_TIMEOUT: Final = 30.0
 """Seconds for which the other side may leave one record unread before the link ends."""
 CLOSE_TIMEOUT: Final = 2.0
+LARGE_ARGS: Final = 64 << 10
+"""Bytes of packed arguments from which on a thread unpacks them, so that other links go on meanwhile."""
 
 
 class CallTimeout(Exception):
@@ -116,6 +118,7 @@ class Session:
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._awaited: dict[int, asyncio.Future[bytes]] = {}
         self._serving: dict[int, asyncio.Task[None]] = {}
+        self._unpacking = asyncio.Lock()
         self._outgoing = asyncio.Event()
         self._over = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -292,13 +295,22 @@ class Session:
         try:
             if self._dispatch is None:
                 raise NotFound("This end of the link serves no calls.")
-            value = wire.pack_value(await self._dispatch(self.peer, call.verb, _named(call.args)))
+            async with self._unpacking:  # calls begin in the order in which they came
+                args = await self._named(call.args)
+            value = wire.pack_value(await self._dispatch(self.peer, call.verb, args))
             self._channel.answer(call.id, value)
         except P2PError as error:
             self._channel.fail(call.id, error.to_wire())
         except Exception:
             log.exception("A call of %s failed by a fault of ours.", call.verb)
             self._channel.fail(call.id, InternalError("The node failed at this call.").to_wire())
+
+    async def _named(self, packed: bytes) -> dict[str, Any]:
+        unpack = partial(wire.unpack_value, packed, limit=MAX_FRAME, items=self._channel.allowance.values)
+        args = await asyncio.to_thread(unpack) if len(packed) > LARGE_ARGS else unpack()
+        if not isinstance(args, dict) or not all(isinstance(name, str) for name in args):
+            raise InvalidInput("The arguments of a call are no map of names.")
+        return args
 
     # ------------------------------------------------------------ time
 
@@ -327,13 +339,6 @@ class Session:
         if self._idle is None or self.peer.trusted:
             return None
         return (self._clock() if self._serving else self._last_call) + self._idle
-
-
-def _named(packed: bytes) -> dict[str, Any]:
-    args = wire.unpack_value(packed, limit=MAX_FRAME)
-    if not isinstance(args, dict) or not all(isinstance(name, str) for name in args):
-        raise InvalidInput("The arguments of a call are no map of names.")
-    return args
 
 
 def goodbye(code: str) -> LinkClosed:

@@ -453,3 +453,85 @@ def test_a_pickle_is_no_value() -> None:
 
     with pytest.raises(Malformed):
         wire.unpack_value(pickle.dumps([1, 2, 3]))
+
+
+# ---------------------------------------------------------------- counted values
+
+
+def counted(value: Any) -> int:
+    """How many values ``value`` is made of."""
+    if isinstance(value, (list, tuple)):  # a tuple is an extension, with a list in it
+        return 1 + isinstance(value, tuple) + sum(map(counted, value))
+    if isinstance(value, dict):
+        return 1 + sum(counted(key) + counted(item) for key, item in value.items())
+    return 1
+
+
+PARTS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(max_size=300)
+NESTED = st.recursive(
+    PARTS,
+    lambda inner: (
+        st.lists(inner, max_size=20)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text() | st.integers(-(2**63), 2**63), inner, max_size=20)
+    ),
+    max_leaves=40,
+)
+
+
+@given(NESTED)
+def test_exactly_as_many_values_pass_as_may(value: Any) -> None:
+    packed, number = wire.pack_value(value), counted(value)
+    assert wire.unpack_value(packed, items=number) == value
+    with pytest.raises(Oversized):
+        wire.unpack_value(packed, items=number - 1)
+
+
+@pytest.mark.parametrize("size", [0, 15, 16, 31, 32, 255, 256, 65_535, 65_536])
+def test_every_length_of_every_kind_is_counted(size: int) -> None:
+    for value in (
+        "x" * size,
+        bytes(size),
+        np.arange(size, dtype="u1"),
+        [0] * size,
+        dict.fromkeys(range(size)),
+        (0,) * size,
+    ):
+        number = counted(value)
+        wire.unpack_value(wire.pack_value([value, 1.5, -70_000]), items=number + 3)
+        with pytest.raises(Oversized):
+            wire.unpack_value(wire.pack_value([value, 1.5, -70_000]), items=number + 2)
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        wire.pack_value([[]] * 1_000_000),
+        wire.pack_value(tuple([[]] * 1_000_000)),
+        msgpack.packb(msgpack.ExtType(wire.SERIES, msgpack.packb([[[]] * 1_000_000, b""]))),
+        b"\xdd\xff\xff\xff\xff",
+        b"\x91\xdf\xff\xff\xff\xff",
+    ],
+)
+def test_millions_of_empty_lists_are_refused_before_one_is_made(bomb: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(Oversized):
+            wire.unpack_value(bomb, items=65_536)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@given(st.binary(max_size=200))
+def test_counting_any_bytes_is_an_error_of_the_peer_at_worst(data: bytes) -> None:
+    with contextlib.suppress(RemoteError):
+        wire.unpack_value(data, items=50)
+
+
+def test_tuples_in_tuples_without_end_are_refused() -> None:
+    nested = b"\x90"
+    for _ in range(2_000):
+        nested = msgpack.packb(msgpack.ExtType(wire.TUPLE, b"\x91" + nested))
+    with pytest.raises(Malformed):
+        wire.unpack_value(nested, items=65_536)

@@ -27,6 +27,7 @@ from p2pgrid.errors import (
     WrongIdentity,
 )
 from p2pgrid.link.channel import MAX_IN_FLIGHT, MAX_VALUE, STRANGER
+from p2pgrid.link.frames import STRANGER_VALUES
 from p2pgrid.link.links import Link, accept_link, open_link
 from p2pgrid.link.session import LinkPeer, Session
 from p2pgrid.link.transport import MemoryStream, memory_pair
@@ -215,6 +216,36 @@ async def test_frames_up_to_the_limit_pass_and_no_further() -> None:
         with pytest.raises(TooLarge):
             await link.call("echo", {"data": bytes(MAX_VALUE)})
         assert await link.call("echo") == {}
+
+
+async def test_arguments_of_millions_of_empty_lists_are_refused() -> None:
+    """Built, 4 MiB of them take seconds and half a gigabyte, during which a node does nothing else."""
+    async with linked(Served()) as (link, _):
+        with pytest.raises(Oversized):
+            await link.call("echo", {"junk": [[]] * STRANGER_VALUES})
+        assert await link.call("echo", {"n": [1] * 4_000}) == {"n": [1] * 4_000}
+        await link.call("trust")
+        assert await link.call("echo", {"n": [1] * 60_000}) == {"n": [1] * 60_000}
+        with pytest.raises(Oversized):
+            await within(link.call("echo", {"junk": [[]] * 4_000_000}))
+        assert await link.call("echo") == {}
+
+
+async def test_calls_begin_in_their_order_though_large_ones_are_unpacked_elsewhere() -> None:
+    begun: list[int] = []
+
+    class Ordered(Served):
+        async def dispatch(self, peer: LinkPeer, verb: str, args: dict[str, Any]) -> Any:
+            if verb == "note":
+                begun.append(args["n"])
+                return None
+            return await super().dispatch(peer, verb, args)
+
+    async with linked(Ordered()) as (link, _):
+        await link.call("trust")
+        calls = [link.call("note", {"n": n, "data": bytes(1 << 20 if n % 3 == 0 else 0)}) for n in range(30)]
+        await within(asyncio.gather(*calls))
+    assert begun == list(range(30))
 
 
 async def test_all_strangers_together_are_served_few_calls_at_once() -> None:
