@@ -49,7 +49,9 @@ async def call(domain: Domain, who: Who, args: Args) -> Any:
         # Read again in our turn: an earlier call of the same code may have spent its policy meanwhile.
         request = await domain.read(lambda session: _find(session, who, request.code_id, None))
         _check(domain, who, request, given)
-        step = next_step(request.output_policy, request.spending)
+        # A later denial closes the function; what was released before stays released.
+        approved = request.status is Status.APPROVED
+        step = next_step(request.output_policy, request.spending) if approved else Step.AGAIN
         if step in (Step.RUN, Step.RELEASE) and request.account != who.person.id:
             # An owner may look at what was released; what is granted is not theirs to spend.
             fix = "Run it on your own copy of the data, and deposit the result."
@@ -120,7 +122,7 @@ def _unapproved(request: CodeRequest) -> P2PError:
 
 
 def _check(domain: Domain, who: Who, request: CodeRequest, given: dict[str, Given]) -> None:
-    if request.status is not Status.APPROVED:
+    if request.status is not Status.APPROVED and not request.spending.spent:
         raise _unapproved(request)
     catalogue: Catalogue = domain.catalogue
     # An asset may have been deleted since: what was released or deposited is answered all the same.

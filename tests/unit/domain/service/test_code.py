@@ -282,6 +282,7 @@ async def test_a_denial_drops_what_was_deposited_and_keeps_what_was_released(
     execution = (await call(scientist, request))["execution"]
     await owner("request.deny", id=request["id"], reason="too late")
     assert await scientist.result(execution) == 6
+    assert (await call(scientist, request))["execution"] == execution, "a denial takes back nothing"
 
 
 async def test_a_deposit_alone_is_no_leave_to_run_the_code(owner: Any, scientist: Any, asset: str) -> None:

@@ -136,6 +136,14 @@ async def test_dev_mode_has_a_data_scientist(house: Any, guest: Any) -> None:
     assert (await service.call(person.caller, "auth.login", login))["role"] == "data scientist"
 
 
+async def test_the_test_account_closes_when_dev_mode_ends(house: Any, guest: Any) -> None:
+    await (await house.open(dev_mode=True)).close()
+    service = await house.open(dev_mode=False)
+    login = {"email": "sheldon@caltech.edu", "password": "changethis"}
+    with pytest.raises(WrongLogin):
+        await service.call(guest().caller, "auth.login", login)
+
+
 async def test_a_handed_in_password_replaces_the_default_one_and_never_a_chosen_one(service: Any, guest: Any) -> None:
     assert service.has_default_password()
     await service.ensure_owner(password="handed in")
