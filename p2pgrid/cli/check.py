@@ -14,19 +14,26 @@ from urllib.parse import urlsplit
 import typer
 
 from p2pgrid.cli import options as opt
-from p2pgrid.cli.output import Out
-from p2pgrid.cli.where import HEX_ID, find_place
+from p2pgrid.cli.output import Out, count_text
+from p2pgrid.cli.where import HEX_ID, find_place, start_again
 from p2pgrid.errors import Malformed, P2PError, UnknownNode, Unreachable
 
 if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
     from p2pgrid.home import Home
 
 EXAMPLES: Final = opt.examples(
-    "p2pgrid check", "p2pgrid check Bob --wait --silent && echo up", "p2pgrid check http://127.0.0.1:8080 --json"
+    "p2pgrid check",
+    "p2pgrid check all --json",
+    "p2pgrid check Bob --wait --silent && echo up",
+    "p2pgrid check http://127.0.0.1:8080",
 )
 PROBE_TIMEOUT: Final = 3.0
 POLL: Final = 0.1
 TAGS_SHOWN: Final = 8
+DOORS: Final = ("api", "gateway", "id", "link", "DHT", "datasets")
+"""In the order of their rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ class Report:
 def check(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Own names, URLs or node ids; all own nodes without.", metavar="[NODE]..."),
+        typer.Argument(help="Own names, URLs or node ids; all own nodes without, or: all.", metavar="[NODE]..."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Look again until healthy, or --timeout.")] = False,
     silent: Annotated[bool, typer.Option("--silent", "-s", help="Print nothing; the exit code tells.")] = False,
@@ -100,8 +107,8 @@ async def _look(names: list[str], base: Path | None, *, wait: bool, timeout: flo
     while True:
         left = max(0.1, deadline - time.monotonic())
         try:
-            targets = names or _launched(base)
-            reports = await asyncio.gather(*(_report(name, base, min(left, PROBE_TIMEOUT)) for name in targets))
+            targets = names if names and opt.ALL not in names else _launched(base)
+            reports = await _reports(targets, base, min(left, PROBE_TIMEOUT))
             if not wait or all(report.healthy for report in reports):
                 return list(reports)
         except UnknownNode:
@@ -127,12 +134,24 @@ def _was_launched(home: Home) -> bool:
     return home.in_use or (home.path / "run.json").exists()
 
 
-async def _report(name: str, base: Path | None, timeout: float) -> Report:
-    url, label, expect = await _door_of(name, base)
-    if not url:
-        return Report(label, "", (Verdict("host", expect, False),))
-    checks = _Checks(url, expect, timeout)
-    return Report(label, url, await checks.run())
+async def _reports(names: list[str], base: Path | None, timeout: float) -> list[Report]:
+    """A report on each.  What is timed is not timed beside links being opened, which keep this process busy."""
+    from p2pgrid.link.http import client_session
+
+    doors = await asyncio.gather(*(_door_of(name, base) for name in names))
+    async with client_session() as session:
+        checks = [_Checks(url, expect, timeout, session) if url else None for url, _, expect in doors]
+        asked = [each for each in checks if each is not None]
+        await asyncio.gather(*(each.look() for each in asked))
+        for each in asked:
+            await each.time_health()
+        await asyncio.gather(*(each.look_deeper() for each in asked))
+        await asyncio.gather(*(each.ping_dht() for each in asked))
+    down = [(Verdict("host", reason, False),) for _, _, reason in doors]
+    return [
+        Report(label, url, each.rows() if each else rows)
+        for (url, label, _), each, rows in zip(doors, checks, down, strict=True)
+    ]
 
 
 async def _door_of(name: str, base: Path | None) -> tuple[str, str, str]:
@@ -144,36 +163,56 @@ async def _door_of(name: str, base: Path | None) -> tuple[str, str, str]:
         if home.exists or _was_launched(home):
             state = home.running()
             if state is None:
-                return "", name, "starting" if home.in_use else f"not running (p2pgrid launch {name})"
+                return "", name, "starting" if home.in_use else f"not running. {start_again(home)}"
             return state.url, name, state.id
     place = await find_place(name, base)
     return place.url, place.label, place.expect.hex() if place.expect else ""
 
 
 class _Checks:
-    """The doors of one node, looked at one after the other."""
+    """The doors of one node.  One whose first door is shut gets no further looks."""
 
-    def __init__(self, url: str, expect: str, timeout: float) -> None:
+    def __init__(self, url: str, expect: str, timeout: float, session: ClientSession) -> None:
         self._url = url
         self._expect = expect
         self._timeout = timeout
+        self._session = session
         self._health: dict[str, Any] = {}
+        self._found: dict[str, Verdict] = {}
 
-    async def run(self) -> tuple[Verdict, ...]:
-        """A verdict on each door; a node whose first door is shut gets no further looks."""
-        host = urlsplit(self._url).hostname or self._url
-        first = await self._row("api", self._ask_health)
-        rows = [Verdict("host", host, first.ok), first]
-        if not first.ok:
-            return tuple(rows)
-        if "node-id" not in self._health:  # a gateway, or a node of the older kind, which has no other doors
-            if "nodes" in self._health:
-                rows.append(Verdict("gateway", f"knows {self._health.get('total', 0)} nodes", True))
-            return tuple(rows)
-        others = (("id", self._ask_identity), ("link", self._ask_link), ("DHT", self._ask_dht))
-        rows += await asyncio.gather(*(self._row(what, ask) for what, ask in others))
-        rows.append(await self._row("datasets", self._ask_tags))
-        return tuple(rows)
+    def rows(self) -> tuple[Verdict, ...]:
+        """A verdict on each door that was looked at."""
+        host = Verdict("host", urlsplit(self._url).hostname or self._url, self._found["api"].ok)
+        return (host, *(self._found[what] for what in DOORS if what in self._found))
+
+    async def look(self) -> None:
+        """Whether it answers at all."""
+        self._found["api"] = await self._row("api", self._ask_health)
+
+    async def time_health(self) -> None:
+        """How long it takes to answer, over a connection that is open already."""
+        if self._found["api"].ok:
+            self._found["api"] = await self._row("api", self._ask_health)
+
+    async def look_deeper(self) -> None:
+        """Every other door but the DHT."""
+        if "nodes" in self._health and not self._is_node:
+            known = count_text(self._health.get("total", 0), "node")
+            self._found["gateway"] = Verdict("gateway", f"knows {known}", True)
+        if not self._is_node:
+            return  # a gateway, or a node of the older kind, which has no other doors
+        others = (("id", self._ask_identity), ("link", self._ask_link), ("datasets", self._ask_tags))
+        rows = await asyncio.gather(*(self._row(what, ask) for what, ask in others))
+        self._found |= {row.what: row for row in rows}
+
+    async def ping_dht(self) -> None:
+        """The DHT, whose time is told too."""
+        if self._is_node:
+            self._found["DHT"] = await self._row("DHT", self._ask_dht)
+
+    @property
+    def _is_node(self) -> bool:
+        return self._found["api"].ok and "node-id" in self._health
 
     async def _row(self, what: str, ask: Callable[[], Awaitable[str]]) -> Verdict:
         try:
@@ -187,15 +226,13 @@ class _Checks:
     async def _get(self, path: str) -> Any:
         from p2pgrid.link.http import fetch_json
 
-        status, answer = await fetch_json("GET", f"{self._url}{path}", timeout=self._timeout)
+        url = f"{self._url}{path}"
+        status, answer = await fetch_json("GET", url, session=self._session, timeout=self._timeout)
         if status != 200:
             raise Unreachable(f"{self._url}{path} answers with status {status}.")
         return answer
 
     async def _ask_health(self) -> str:
-        from p2pgrid.link.http import fetch_json  # before the clock runs
-
-        assert fetch_json is not None
         began = time.perf_counter()
         answer = await self._get("/health-check")
         if not isinstance(answer, dict):
@@ -238,7 +275,7 @@ class _Checks:
             pong = await node.ping(address, timeout=self._timeout)
         finally:
             await node.close()
-        return f"{address} ({pong.state}, {pong.rtt_ms:.0f} ms, {self._health.get('peers', 0)} peers)"
+        return f"{address} ({pong.state}, {pong.rtt_ms:.0f} ms, {count_text(self._health.get('peers', 0), 'peer')})"
 
     async def _ask_tags(self) -> str:
         answer = await self._get("/dataset-tags")

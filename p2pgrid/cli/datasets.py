@@ -9,11 +9,11 @@ import typer
 
 from p2pgrid.cli import options as opt
 from p2pgrid.cli import shapes
-from p2pgrid.cli.ending import Listing
-from p2pgrid.cli.output import Out, size_text
+from p2pgrid.cli.ending import Listing, as_p2p_error
+from p2pgrid.cli.output import Out, short_id, size_text
 from p2pgrid.cli.publish import assets_text
 from p2pgrid.cli.where import Target, login_as, visit_target
-from p2pgrid.errors import NotFound, NothingFound, P2PError
+from p2pgrid.errors import NotFound, NothingFound, NotLoggedIn, P2PError
 
 LIST_EXAMPLES: Final = opt.examples(
     "p2pgrid datasets", "p2pgrid datasets http://192.0.2.7:8080", "p2pgrid datasets --node Bob --json"
@@ -45,10 +45,17 @@ def list_(
         out.fail(NothingFound(f"{name} holds no dataset.", fix="Publish one: p2pgrid publish FILE"), {"datasets": []})
     out.document({"node": name, "datasets": found})
     rows = [
-        (item["name"], " ".join(f"#{tag}" for tag in item["tags"]), assets_text(item), item["description"], item["id"])
+        (
+            item["name"],
+            " ".join(f"#{tag}" for tag in item["tags"]),
+            assets_text(item),
+            item["description"],
+            short_id(item["id"]),
+        )
         for item in found
     ]
-    out.table(("name", "tags", "assets", "description", "id"), rows, f"Datasets of {name} ({len(found)})")
+    columns = ("name", "tags", "assets", "description", "id")
+    out.table(columns, rows, f"Datasets of {name} ({len(found)})", whole=("id",))
 
 
 @app.command("show", epilog=SHOW_EXAMPLES)
@@ -106,8 +113,10 @@ async def _show(wanted: str, target: Target) -> tuple[dict[str, Any], dict[str, 
 async def _preview(door: Any, asset: dict[str, Any]) -> str:
     try:
         mock = await door.read_asset(asset["id"], "mock", asset["mock"])
+    except NotLoggedIn:
+        return "(log in with --email to see the mock)"
     except P2PError as error:  # one mock that cannot be shown hides no other
-        return f"(not shown: {error.cause})"
+        return f"(not shown: {as_p2p_error(error).cause})"
     return preview(mock)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -15,11 +16,13 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from p2pgrid.errors import InternalError, NotLoggedIn, P2PError, WrongUse
+from p2pgrid.errors import InternalError, NotAllowed, NotLoggedIn, P2PError, WrongUse
 
 DEBUG_VARIABLE: Final = "P2PGRID_DEBUG"
 PROGRAM: Final = "p2pgrid"
 INTERRUPTED: Final = 130
+NEEDS: Final = re.compile(r"^[a-z]+\.[a-z_]+ needs ")
+"""How a node begins to say what a call needs: with the call's name on the link, which no person knows."""
 PIPE_CLOSED: Final = 141
 """128 and SIGPIPE, as shells report a program whose reader went away."""
 
@@ -85,7 +88,10 @@ def as_p2p_error(error: BaseException) -> P2PError:
     """What to tell a person about any exception."""
     known = next((found for found in _inside(error) if isinstance(found, P2PError)), None)
     if isinstance(known, NotLoggedIn):
-        return NotLoggedIn(known.cause, fix="Log in with --email EMAIL; the password is asked for.")
+        cause = NEEDS.sub("This needs ", known.cause)
+        return NotLoggedIn(cause, fix="Log in with --email EMAIL; the password is asked for.")
+    if isinstance(known, NotAllowed) and NEEDS.match(known.cause):
+        return type(known)(NEEDS.sub("This needs ", known.cause), fix=known.fix)
     if known is not None:
         return known
     if hasattr(error, "format_message"):  # a usage error, from whichever click this typer carries

@@ -13,7 +13,7 @@ import typer
 
 from p2pgrid.cli import options as opt
 from p2pgrid.cli.output import Out
-from p2pgrid.cli.where import own_place, running, visit
+from p2pgrid.cli.where import own_place, visit
 from p2pgrid.errors import NotInTime, P2PError, UnknownNode
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from p2pgrid.home import Home
 
 EXAMPLES: Final = opt.examples("p2pgrid land Bob", "p2pgrid land all")
-ALL: Final = "all"
 POLL: Final = 0.05
 
 
@@ -51,15 +50,17 @@ def land(
 def _chosen(name: str, base: Path | None) -> list[Home]:
     from p2pgrid.home import Home, base_folder, homes
 
-    if name != ALL:
+    if name != opt.ALL:
         chosen = Home(name, base)
         if not (chosen.exists or chosen.in_use):
             raise UnknownNode(f"No node named {name!r} lives in {base_folder(base)}.")
-        running(chosen)
+        if chosen.running() is None:
+            what = "is still starting" if chosen.in_use else "is not running"
+            raise UnknownNode(f"The node {name!r} {what}.", fix="See what runs with: p2pgrid check")
         return [chosen]
     found = [home for home in homes(base) if home.running()]
     if not found:
-        raise UnknownNode(f"No node is running in {base_folder(base)}.", fix="Start one with: p2pgrid launch NAME")
+        raise UnknownNode(f"No node is running in {base_folder(base)}.", fix="Nothing to do: there is none to land.")
     return found
 
 

@@ -85,13 +85,16 @@ def launch(
     """
     from p2pgrid.home import Home
 
+    if name == opt.ALL:
+        fix = "Choose another name."
+        raise BadConfig(f"No node may have the name {opt.ALL!r}: 'p2pgrid land all' means every node.", fix=fix)
     place = Home(name, home)
     given = {
         "host": host,
         "port": port,
         "advertise": advertise,
         "bootstrap": tuple(bootstrap) if bootstrap else None,
-        "gateway": gateway,
+        "gateway": opt.with_scheme(gateway),
         "dev_mode": dev,
         "allow_unsandboxed": allow_unsandboxed,
         "owner_email": owner_email,
@@ -199,7 +202,7 @@ def _here(plan: Plan, out: Out, password: str | None, report_fd: int | None) -> 
         _run_gateway(plan, ready) if plan.kind is Kind.gateway else _run_domain(plan, password, ready)
     except P2PError as error:
         if plan.fresh and not up and not isinstance(error, InternalError):
-            _leave_nothing(plan.home)
+            plan.home.discard()
         reporter.tell({"error": error.to_wire()})
         raise
     except BaseException as error:
@@ -261,14 +264,6 @@ def _keep_settings(plan: Plan) -> None:
     # What JSON writes for texts, numbers, truth values and lists of texts is TOML as well.
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in kept.items() if not isinstance(value, dict)]
     write_atomically(plan.home.config, "".join(lines).encode())
-
-
-def _leave_nothing(home: Home) -> None:
-    """A node that never came up leaves no half home behind."""
-    try:
-        home.wipe()
-    except (P2PError, OSError):
-        return
 
 
 def _about(plan: Plan, an_id: str, url: str, port: int, dht: str) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from p2pgrid.errors import BadTag
+
+SEVERAL: Final = re.compile(r"\s+(?=#)|,")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 HomeFolder = Annotated[
     Path | None,
@@ -44,6 +49,25 @@ RequestId = Annotated[str, typer.Argument(help="The request's id, or the beginni
 def timeout(what: str = "Seconds to wait at most.") -> Any:
     """A ``--timeout`` option; use as ``Annotated[float, timeout()]``."""
     return typer.Option("--timeout", "-t", min=0.1, max=86_400, help=what, metavar="SECONDS")
+
+
+ALL: Final = "all"
+"""The name that no node may have: it means every node."""
+
+
+def each_by_itself(tags: Sequence[str]) -> Sequence[str]:
+    """The tags as they are.  Raises ``BadTag`` where one text is several tags in one pair of quotes."""
+    for text in tags:
+        parts = [part.strip() for part in SEVERAL.split(text.strip()) if part.strip()]
+        if len(parts) > 1:
+            quoted = " ".join(f"'{part}'" for part in parts[:4])
+            raise BadTag(f"{text[:80]!r} is one text, and looks like several tags.", fix=f"Quote each tag: {quoted}")
+    return tags
+
+
+def with_scheme(url: str | None) -> str | None:
+    """A gateway's URL; ``http://`` may be left out."""
+    return f"http://{url}" if url and "://" not in url else url
 
 
 def examples(*lines: str) -> str:

@@ -6,6 +6,7 @@ Whatever is printed passes ``clean``: no control character of a stranger reaches
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH: Final = 4096
 """Columns where no terminal limits them: in a file or a pipe, an id or a URL is never folded."""
-PROSE_WIDTH: Final = 72
 SHORT_ID: Final = 8
 
 
@@ -62,30 +62,25 @@ class Out:
         if self.speaks:
             print(clean(text, lines=lines), flush=True)
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, lines: bool = False) -> None:
         """A hint beside the result."""
         if self.speaks:
-            print(clean(text), file=sys.stderr, flush=True)
+            print(clean(text, lines=lines), file=sys.stderr, flush=True)
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
-        """A table of the result."""
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "", *, whole: Sequence[str] = ()
+    ) -> None:
+        """A table of the result.
+
+        At a terminal, columns that are empty in every row are left out, and those named in ``whole`` are not folded.
+        """
         if not self.speaks:
             return
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
+        from p2pgrid.cli.tables import draw
 
-        table = Table(title=Text(clean(title)) if title else None, title_justify="left", box=box.ROUNDED)
-        terminal = console(sys.stdout)
         cells = [[clean(cell, lines=True) for cell in row] for row in rows]
-        for number, column in enumerate(columns):
-            prose = any(" " in row[number] for row in cells) and not terminal.is_terminal
-            table.add_column(Text(clean(column)), overflow="fold", max_width=PROSE_WIDTH if prose else None)
-        for row in cells:
-            table.add_row(*map(Text, row))
-        with terminal.capture() as drawn:
-            terminal.print(table)
-        print("\n".join(line.rstrip() for line in drawn.get().rstrip().splitlines()), flush=True)
+        drawn = draw(console(sys.stdout), [clean(column) for column in columns], cells, clean(title), whole)
+        print("\n".join(line.rstrip() for line in drawn.rstrip().splitlines()), flush=True)
 
     def pairs(self, fields: Mapping[str, Any], title: str = "") -> None:
         """A thing with its fields, one below the other; empty ones are left out."""
@@ -126,6 +121,26 @@ class Out:
 def short_id(text: str) -> str:
     """The beginning of an id on a terminal, where a line is short and commands take beginnings; all of it elsewhere."""
     return text[:SHORT_ID] if sys.stdout.isatty() else text
+
+
+def short_time(text: str) -> str:
+    """A moment on a terminal, in the time of this machine: ``11-21 21:32``, with the year when it is another.
+
+    Elsewhere, and for what is no moment, the text as it is.
+    """
+    if not sys.stdout.isatty():
+        return text
+    try:
+        moment = dt.datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        return text
+    this_year = moment.year == dt.datetime.now(dt.UTC).astimezone().year
+    return moment.strftime("%m-%d %H:%M" if this_year else "%Y-%m-%d %H:%M")
+
+
+def count_text(number: Any, word: str) -> str:
+    """A number of things: ``1 peer``, ``2 peers``."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def console(stream: TextIO) -> Console:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -12,16 +13,17 @@ import typer
 from p2pgrid.cli import options as opt
 from p2pgrid.cli import shapes
 from p2pgrid.cli.ending import Listing
-from p2pgrid.cli.output import Out
+from p2pgrid.cli.output import Out, short_id, short_time
 from p2pgrid.cli.where import ask_password, own_place, visit
 
 LIST_EXAMPLES: Final = opt.examples("p2pgrid accounts --node Bob")
 ADD_EXAMPLES: Final = opt.examples(
     "p2pgrid accounts add jane@caltech.edu --name 'Jane Doe' --generate",
-    "P2PGRID_PASSWORD=... p2pgrid accounts add jane@caltech.edu --institution Caltech",
+    "P2PGRID_PASSWORD=... p2pgrid accounts add jane@caltech.edu --role guest",
 )
 AUDIT_EXAMPLES: Final = opt.examples("p2pgrid audit --node Bob --limit 20")
 GENERATED_BYTES: Final = 15
+LONG_HEX: Final = re.compile(r"[0-9a-f]{32,}")
 
 app = typer.Typer(cls=Listing, help="Accounts at your node: list (the default), add.", epilog=LIST_EXAMPLES)
 
@@ -32,8 +34,12 @@ def list_(node: opt.Node = None, home: opt.HomeFolder = None, as_json: opt.Json 
     found = shapes.read_list(shapes.account, asyncio.run(_call(node, home, "account.list")))
     out = Out(as_json=as_json)
     out.document({"accounts": found})
-    rows = [(item["email"], item["name"], item["role"], item["institution"], item["created_at"]) for item in found]
-    out.table(("e-mail", "name", "role", "institution", "since"), rows, f"Accounts ({len(found)})")
+    rows = [
+        (item["email"], item["name"], item["role"], item["institution"], short_time(item["created_at"]))
+        for item in found
+    ]
+    title = f"Accounts ({len(found)})"
+    out.table(("e-mail", "name", "role", "institution", "since"), rows, title, whole=("role", "since"))
 
 
 @app.command("add", epilog=ADD_EXAMPLES)
@@ -79,12 +85,21 @@ def audit(
     found = shapes.read_list(shapes.entry, asyncio.run(_call(node, home, "audit.list", limit=limit, **more)))
     out = Out(as_json=as_json)
     out.document({"entries": found})
-    rows = [(item["seq"], item["time"], item["actor"], item["action"], item["subject"], _words(item)) for item in found]
-    out.table(("no", "time", "who", "what", "on", "details"), rows, f"Audit log ({len(found)})")
+    rows = [
+        (item["seq"], short_time(item["time"]), item["actor"], item["action"], _brief(item["subject"]), _words(item))
+        for item in found
+    ]
+    title = f"Audit log ({len(found)})"
+    out.table(("no", "time", "who", "what", "on", "details"), rows, title, whole=("no", "time"))
 
 
 def _words(item: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={shapes.text(value)[:80]}" for key, value in item["details"].items())
+    return ", ".join(f"{key}={_brief(shapes.text(value)[:80])}" for key, value in item["details"].items())
+
+
+def _brief(text: str) -> str:
+    """An id or a digest is shortened where a line is short; other words stay."""
+    return short_id(text) if LONG_HEX.fullmatch(text) else text
 
 
 async def _call(node: str | None, home: Path | None, verb: str, **args: Any) -> Any:

@@ -10,20 +10,21 @@ import typer
 
 from p2pgrid.cli import options as opt
 from p2pgrid.cli import shapes
-from p2pgrid.cli.output import Out
+from p2pgrid.cli.output import Out, count_text
 from p2pgrid.cli.where import own_place, visit
-from p2pgrid.errors import InvalidInput
+from p2pgrid.errors import InvalidInput, NotAllowed
 
 if TYPE_CHECKING:
     from p2pgrid.client.values import Dataset
 
 EXAMPLES: Final = opt.examples(
     "p2pgrid publish sklearn:digits --node Bob",
-    "p2pgrid publish patients.csv --name 'Patients 2024' --tag medical --tag diabetes",
+    "p2pgrid publish patients.csv --name 'Patients 2024' --tag medical",
     "p2pgrid publish scan.npy --mock fake-scan.npy --tag mri",
 )
 AUTO: Final = "auto"
 NONE: Final = "none"
+MAY_PUBLISH: Final = ("data owner", "admin")
 
 
 def publish(
@@ -68,8 +69,16 @@ async def _upload(place: Any, dataset: Dataset, out: Out) -> dict[str, Any]:
     from p2pgrid.client.upload import upload
 
     async with visit(place) as client:
+        await _must_be_owner(client.door)
         raw = await upload(client.door, dataset, show=out.speaks and sys.stderr.isatty())
     return shapes.read(shapes.dataset, raw)
+
+
+async def _must_be_owner(door: Any) -> None:
+    """Ask before megabytes are sent.  Raises ``NotAllowed`` or ``NotLoggedIn``."""
+    role = shapes.read(shapes.account, await door.call("auth.whoami"))["role"]
+    if role.lower().replace("_", " ") not in MAY_PUBLISH:
+        raise NotAllowed(f"Publishing needs the role data owner; yours is {role}.")
 
 
 def _compose(
@@ -86,11 +95,11 @@ def _compose(
     from p2pgrid.client.values import Asset, Dataset
     from p2pgrid.ids import normalise_tags
 
-    chosen = list(normalise_tags(tags)) if tags is not None else None
+    chosen = list(normalise_tags(opt.each_by_itself(tags))) if tags is not None else None
     loaded = load_source(source)
     if len(names) not in (0, len(loaded.assets)):
         raise InvalidInput(
-            f"{source} has {len(loaded.assets)} assets, and --asset-name names {len(names)}.",
+            f"{source} has {count_text(len(loaded.assets), 'asset')}, and --asset-name names {len(names)}.",
             fix="Give --asset-name once for each asset, or not at all.",
         )
     called = names or [asset for asset, _ in loaded.assets]

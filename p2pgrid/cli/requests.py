@@ -10,7 +10,7 @@ import typer
 from p2pgrid.cli import options as opt
 from p2pgrid.cli import shapes
 from p2pgrid.cli.ending import Listing
-from p2pgrid.cli.output import Out, short_id
+from p2pgrid.cli.output import Out, count_text, short_id, short_time
 from p2pgrid.cli.where import Target, login_as, visit_target
 from p2pgrid.errors import NotFound, NothingFound, WrongUse
 
@@ -53,12 +53,13 @@ def list_(
             item["status"],
             item["requested_by"],
             item["purpose"],
-            item["request_time"],
+            short_time(item["request_time"]),
             ran(item["mock_run"]),
         )
         for item in found
     ]
-    out.table(("id", "function", "status", "by", "purpose", "at", "on the mock"), rows, f"Requests ({len(found)})")
+    columns = ("id", "function", "status", "by", "purpose", "at", "on the mock")
+    out.table(columns, rows, f"Requests ({len(found)})", whole=("id", "status", "at"))
 
 
 @app.command("show", epilog=SHOW_EXAMPLES)
@@ -182,7 +183,7 @@ def print_request(out: Out, item: dict[str, Any], inputs: dict[str, str]) -> Non
             "inputs": "\n".join(f"{name} = {title}" for name, title in inputs.items()),
             "input policy": item["input_policy"],
             "output policy": item["output_policy"],
-            "released": f"{item['released']} times" if item["released"] else "",
+            "released": count_text(item["released"], "time") if item["released"] else "",
             "imports": ", ".join(item["imports"]),
             "calls": ", ".join(item["calls"]),
             "signed by key": item["verify_key"],

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 
 from p2pgrid.cli import options as opt
-from p2pgrid.cli.output import Out, short_id
+from p2pgrid.cli.output import Out
+from p2pgrid.cli.rows import Columns, layout
 from p2pgrid.errors import NothingFound, P2PError
 
 if TYPE_CHECKING:
@@ -27,10 +28,7 @@ EXAMPLES: Final = opt.examples(
     "p2pgrid search '#digits' --bootstrap 192.0.2.7:8080 --json",
     "p2pgrid search '#digits' --gateway http://127.0.0.1:5000",
 )
-NAME_WIDTH: Final = 24
-TAGS_WIDTH: Final = 28
 NODE_WIDTH: Final = 16
-URL_WIDTH: Final = 28
 DETAILS_TIMEOUT: Final = 5.0
 DETAILS_AT_ONCE: Final = 16
 
@@ -66,7 +64,7 @@ def search(
     """
     from p2pgrid.ids import normalise_tags
 
-    wanted = list(normalise_tags(tags))
+    wanted, gateway = list(normalise_tags(opt.each_by_itself(tags))), opt.with_scheme(gateway)
     match: Literal["all", "any"] = "any" if any_ else "all"
     question = Question(wanted, match, limit, timeout, bootstrap or [], home, gateway, details)
     out = Out(as_json=as_json)
@@ -77,7 +75,8 @@ def search(
     if not results:
         out.fail(_nothing(question, seconds), document)
     out.document(document)
-    out.note(f"{len(results)} found in {seconds * 1000:.0f} ms")
+    hidden = "" if layout().shows_id or gateway else "; node ids: --json, or a wider window"
+    out.note(f"{len(results)} found in {seconds * 1000:.0f} ms{hidden}")
 
 
 def _nothing(question: Question, seconds: float) -> NothingFound:
@@ -85,6 +84,8 @@ def _nothing(question: Question, seconds: float) -> NothingFound:
     several = len(question.tags) > 1 and question.match == "all"
     words = "with all of" if several else "with"
     fix = "Try --any, which takes datasets with any of the tags." if several else None
+    if question.gateway and not several:
+        fix = "Try another tag, or another gateway."
     return NothingFound(f"No dataset {words} {shown} was found in {seconds:.1f} s.", fix=fix)
 
 
@@ -94,16 +95,16 @@ async def _all(question: Question, out: Out) -> list[dict[str, Any]]:
     A newer listing of a dataset is printed too, and takes the place of the older one.
     """
     results: dict[tuple[Any, ...], dict[str, Any]] = {}
-    turns = asyncio.Semaphore(DETAILS_AT_ONCE)
+    turns, columns = asyncio.Semaphore(DETAILS_AT_ONCE), layout()
     async with asyncio.TaskGroup() as asking:
         async for item in _stream(question):
             if not results and not question.gateway:
-                out.note(_row("dataset", "tags", "node", "url", "node id"))
+                out.note(columns.row("dataset", "tags", "node", "url", "node id"))
             results[_which(item)] = item
             if question.details:
-                asking.create_task(_complete(item, question, turns, out))
+                asking.create_task(_complete(item, question, turns, out, columns))
             else:
-                _print(item, out)
+                _print(item, out, columns)
     return list(results.values())
 
 
@@ -114,10 +115,12 @@ def _which(item: dict[str, Any]) -> tuple[Any, ...]:
     return item["node"], item["url"]
 
 
-async def _complete(item: dict[str, Any], question: Question, turns: asyncio.Semaphore, out: Out) -> None:
+async def _complete(
+    item: dict[str, Any], question: Question, turns: asyncio.Semaphore, out: Out, columns: Columns
+) -> None:
     async with turns:
         item.update(await _details(item, question))
-    _print(item, out)
+    _print(item, out, columns)
 
 
 async def _stream(question: Question) -> AsyncIterator[dict[str, Any]]:
@@ -159,12 +162,12 @@ def _to_json(found: Found) -> dict[str, Any]:
     }
 
 
-def _print(item: dict[str, Any], out: Out) -> None:
+def _print(item: dict[str, Any], out: Out, columns: Columns) -> None:
     if "dataset" not in item:
         out.line(f"{item['node']:<{NODE_WIDTH}}  {item['url']}")
     else:
         tags = " ".join(f"#{tag}" for tag in item["tags"])
-        out.line(_row(item["dataset"], tags, item["node"], item["url"], short_id(item["node_id"])))
+        out.line(columns.row(item["dataset"], tags, item["node"], item["url"], item["node_id"]))
     for dataset in item.get("datasets", ()):
         out.line(f"    {dataset['name']}: {dataset['description']}")
         for asset in dataset["assets"]:
@@ -172,10 +175,6 @@ def _print(item: dict[str, Any], out: Out) -> None:
             out.line(f"      {asset['name']}  {asset['dtype']} {tuple(asset['shape'])}, {mock}")
     if "problem" in item:
         out.line(f"    no details: {item['problem']}")
-
-
-def _row(dataset: str, tags: str, node: str, url: str, node_id: str) -> str:
-    return f"{dataset:<{NAME_WIDTH}}  {tags:<{TAGS_WIDTH}}  {node:<{NODE_WIDTH}}  {url:<{URL_WIDTH}}  {node_id}"
 
 
 async def _details(item: dict[str, Any], question: Question) -> dict[str, Any]:

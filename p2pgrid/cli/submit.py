@@ -17,19 +17,23 @@ from p2pgrid.cli.datasets import pick_dataset
 from p2pgrid.cli.output import Out
 from p2pgrid.cli.requests import get_request, ran
 from p2pgrid.cli.where import Login, Target, awaited, find_place, login_as, visit, visit_target
-from p2pgrid.errors import InvalidInput, NotFound, NotInTime
+from p2pgrid.errors import InvalidInput, NotFound, NotInTime, Pending
 
 if TYPE_CHECKING:
     from p2pgrid.client.domain import DomainClient
     from p2pgrid.domain.review import ReviewedCode
 
 SUBMIT_EXAMPLES: Final = opt.examples(
-    "p2pgrid submit study.py:mean --to http://192.0.2.7:8080 --dataset digits --asset images --email jane@caltech.edu",
-    "p2pgrid submit study.py:by_label --to Bob --dataset digits --asset pixels=images --asset labels=labels",
+    "p2pgrid submit study.py:mean --to Bob --dataset digits --asset images",
+    "p2pgrid submit study.py:mean --to 192.0.2.7:8080 --dataset ages -e a@b.org",
+    "p2pgrid submit study.py:f --to Bob --dataset ages -a x=years -a y=names",
 )
 RESULT_EXAMPLES: Final = opt.examples(
-    "p2pgrid result 3f2a --on http://192.0.2.7:8080 --email jane@caltech.edu --wait --out mean.npy"
+    "p2pgrid result 3f2a --on 192.0.2.7:8080 --email a@b.org",
+    "p2pgrid result 3f2a --on 192.0.2.7:8080 -e a@b.org --wait --out mean.npy",
 )
+PRINTED: Final = 1_000
+"""Characters of what a function printed that are shown when it is submitted; 'requests show' shows all."""
 POLL_FIRST: Final = 0.2
 POLL_MOST: Final = 5.0
 
@@ -62,9 +66,22 @@ def submit(
     shown = ("id", "name", "status", "inputs", "input_policy", "output_policy")
     fields = {name.replace("_", " "): request[name] for name in shown}
     fields["inputs"] = "\n".join(f"{name} = {title}" for name, title in request["assets"].items())
-    out.pairs({**fields, "on the mock": ran(request["mock_run"])}, "submitted")
+    run, printed = request["mock_run"], _printed(request["mock_run"])
+    failed = bool(run) and not (run.get("ok") or run.get("skipped"))
+    fields["on the mock"] = ran(run)
+    out.pairs(fields if failed else {**fields, "printed on the mock": printed}, "submitted")
+    if failed:
+        said = f" What it printed:\n{printed}" if printed else ""
+        out.note(f"It failed on the mock: correct it and submit again.{said}", lines=True)
+        return
     login = f" --email {email}" if email else ""
     out.note(f"When it is approved: p2pgrid result {request['id'][:8]} --on {to}{login}")
+
+
+def _printed(run: dict[str, Any]) -> str:
+    """What the function printed in a run; of much of it, the end."""
+    text = shapes.text(run.get("output")).strip("\n")
+    return text if len(text) <= PRINTED else f"...{text[-PRINTED:]}"
 
 
 def result(
@@ -212,7 +229,10 @@ async def _result(request: str, target: Target, wait: float | None) -> tuple[dic
         if wait is not None:
             found = await _verdict(client, found, wait)
         inputs = {name: {"asset": an_id} for name, an_id in found["inputs"].items()}
-        answer = await client.door.call("code.call", timeout=RUN_TIMEOUT, id=found["code_id"], inputs=inputs)
+        try:
+            answer = await client.door.call("code.call", timeout=RUN_TIMEOUT, id=found["code_id"], inputs=inputs)
+        except Pending as error:
+            raise Pending(error.cause, fix="Add --wait to the command: it waits for the owner's verdict.") from error
         return found, await client.door.read_result(str(answer["execution"]))
 
 

@@ -19,6 +19,8 @@ MAX_JSON_ITEMS: Final = 1_000_000
 """Numbers that a JSON document may hold; a larger array is described, and goes to a file with --out."""
 TEXT_ROWS: Final = 20
 TEXT_SIZE: Final = 20_000
+NOTHING: Final = ("NaTType", "NAType")
+"""What pandas calls a gap."""
 
 
 def as_text(value: Any) -> str:
@@ -33,13 +35,16 @@ def as_json(value: Any) -> dict[str, Any]:
     """A value as ``{"kind": ..., "value": ...}`` with what JSON cannot say beside it.
 
     Arrays bring ``dtype`` and ``shape``; tables are lists of rows; bytes are base64; NaN and infinities are ``null``.
+    An index that is not just the rows' numbers comes as ``index``.
     The value of an array over ``MAX_JSON_ITEMS`` is left out: ``"omitted": true``.
     """
     if _is_frame(value):
         about = {"kind": "frame", "columns": [str(name) for name in value.columns], "shape": list(value.shape)}
         if value.size > MAX_JSON_ITEMS:
             return {**about, "omitted": True}
-        return {**about, "value": json.loads(value.to_json(orient="records", date_format="iso"))}
+        return {**about, **_index(value), "value": _rows(value)}
+    if _is_series(value):
+        return {"kind": "Series", **_index(value), "value": plain(value.tolist())}
     if _is_array(value):
         about = {"kind": "numpy", "dtype": str(value.dtype), "shape": list(value.shape)}
         return {**about, "omitted": True} if value.size > MAX_JSON_ITEMS else {**about, "value": plain(value)}
@@ -54,6 +59,8 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if _is_series(value) and _index(value):
+        return {**_index(value), "value": plain(value.tolist())}
     if hasattr(value, "tolist"):  # numpy's arrays and scalars, and pandas' series
         return plain(value.tolist())
     if isinstance(value, float):
@@ -62,7 +69,35 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, (bytes, bytearray)):
         return base64.b64encode(value).decode()
-    return as_json(value) if _is_frame(value) else str(value)
+    if _is_frame(value):
+        return as_json(value)
+    if type(value).__name__ in NOTHING:
+        return None
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _rows(frame: Any) -> list[dict[str, Any]]:
+    """The rows of a table, each number as exact as it is."""
+    columns = [plain(frame.iloc[:, place].tolist()) for place in range(frame.shape[1])]
+    names = [str(name) for name in frame.columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _index(table: Any) -> dict[str, Any]:
+    """``index`` and, when they have any, ``index_names``; nothing for rows that are just numbered."""
+    if not _has_index(table):
+        return {}
+    names = list(table.index.names)
+    told = {} if names == [None] * len(names) else {"index_names": plain(names)}
+    return {"index": plain(table.index.tolist()), **told}
+
+
+def _has_index(table: Any) -> bool:
+    """Whether the index of a table or series says more than the rows' numbers."""
+    index = table.index
+    if index.nlevels > 1 or index.name is not None:
+        return True
+    return index.dtype.kind not in "iu" or index.tolist() != list(range(len(index)))
 
 
 def literal_or_file(text: str) -> Any:
@@ -128,7 +163,12 @@ def _json(value: Any) -> bytes:
 
 
 def _csv(value: Any) -> bytes:
-    return str(_frame(value).to_csv(index=False)).encode()
+    frame = _frame(value)
+    if not _has_index(frame):
+        return str(frame.to_csv(index=False)).encode()
+    names = frame.index.names
+    labels = [name or ("index" if len(names) == 1 else f"index {place}") for place, name in enumerate(names)]
+    return str(frame.to_csv(index_label=labels)).encode()
 
 
 def _parquet(value: Any) -> bytes:
@@ -148,6 +188,9 @@ def _bin(value: Any) -> bytes:
 
 
 def _frame(value: Any) -> Any:
+    """A table, or a series as a table of one column."""
+    if _is_series(value):
+        return value.to_frame(str(value.name or "value"))
     if not _is_frame(value):
         raise CannotWrite(f"A {type(value).__name__} is no table.", fix="Choose a file that ends in .json or .npy.")
     return value
@@ -164,6 +207,10 @@ def _fix() -> str:
 
 def _is_frame(value: Any) -> bool:
     return type(value).__name__ == "DataFrame" and type(value).__module__.split(".")[0] == "pandas"
+
+
+def _is_series(value: Any) -> bool:
+    return type(value).__name__ == "Series" and type(value).__module__.split(".")[0] == "pandas"
 
 
 def _is_array(value: Any) -> bool:

@@ -56,8 +56,13 @@ def running(home: Home) -> RunState:
     """How to reach an own node.  Raises ``UnknownNode`` when it is not up."""
     state = home.running()
     if state is None:
-        raise UnknownNode(f"The node {home.name!r} is not running.", fix=f"Start it with: p2pgrid launch {home.name}")
+        raise UnknownNode(f"The node {home.name!r} is not running.", fix=start_again(home))
     return state
+
+
+def start_again(home: Home) -> str:
+    """How a node that is down comes up: a home without settings was not made by ``p2pgrid launch``."""
+    return f"Start it with: p2pgrid launch {home.name}" if home.config.exists() else "Start it as before."
 
 
 def _place_at(home: Home, state: RunState) -> Place:

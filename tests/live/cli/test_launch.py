@@ -109,8 +109,11 @@ def test_a_killed_node_is_seen_and_launched_again(shell: Any) -> None:
     assert ends(process)
     seen = shell("check", "--json")
     assert seen.code == 4
-    assert seen.document["nodes"][0]["checks"][0]["info"].startswith("not running")
-    shell("land", "Bob").is_one_message("P2P-0023", 3, "p2pgrid launch Bob")
+    assert seen.document["nodes"][0]["checks"][0]["info"] == "not running. Start it with: p2pgrid launch Bob"
+    shell("land", "Bob").is_one_message("P2P-0023", 3, "is not running")
+    (shell.base / "Bob" / "config.toml").unlink()  # as if a script had started it
+    info = shell("check", "Bob", "--json").document["nodes"][0]["checks"][0]["info"]
+    assert info == "not running. Start it as before."
     assert shell.json("launch", "Bob", "--detach")["id"] == about["id"]
 
 
@@ -136,12 +139,15 @@ def test_a_gateway_that_is_joined_searched_and_landed(shell: Any) -> None:
     while shell("search", "medical", "--gateway", gateway["url"]).code == 3 and time.monotonic() < deadline:
         pass
 
+    bare = gateway["url"].removeprefix("http://")
+    assert len(shell.json("search", "medical", "--gateway", bare)["results"]) == 1
     found = shell.json("search", "medical", "diabetes", "--gateway", gateway["url"], "--details")["results"]
     assert [item["node"] for item in found] == ["Bob"]
     assert found[0]["datasets"][0]["name"] == "diabetes"
     assert len(shell.json("search", "nope", "diabetes", "--any", "--gateway", gateway["url"])["results"]) == 1
     assert shell("search", "nope", "diabetes", "--gateway", gateway["url"]).code == 3
     assert shell("check", "Gate").code == 0
+    assert "knows 1 node " in shell("check", "all").out
     shell("requests", "--node", "Gate").is_one_message("P2P-0023", 3, "gateway")
     assert shell.json("land", "all")["landed"] == ["Bob", "Gate"]
     assert shell.json("launch", "Gate", "--detach")["kind"] == "gateway"

@@ -23,7 +23,12 @@ def squares(ages):
     return ages ** 2
 
 def fails(ages):
+    print("got \\x1b[32m", len(ages))
     raise ValueError("no \\x1b[31m way")
+
+def talks(ages):
+    print("saw", len(ages))
+    return len(ages)
 """
 
 
@@ -96,7 +101,7 @@ def test_submit_review_approve_result(grid: Any, bob: Any, tmp_path: Path) -> No
     assert request["assets"] == {"ages": "ages/ages"}
     assert request["mock_run"]["ok"] is True
 
-    result(grid, bob, request).is_one_message("P2P-0406", 1)
+    result(grid, bob, request).is_one_message("P2P-0406", 1, "--wait")
 
     seen = grid("requests", "show", request["id"][:8], "--node", "Bob")
     assert "return float(np.mean(ages))" in seen.out
@@ -144,6 +149,28 @@ def test_a_denial_tells_its_reason_and_a_deposit_answers_after_all(grid: Any, bo
     kept = tmp_path / "kept.npy"
     assert result(grid, bob, request, "--out", str(kept)).code == 0
     assert np.load(kept).tolist() == [20, 30]
+
+
+def test_a_function_that_fails_on_the_mock_is_said_so(grid: Any, bob: Any) -> None:
+    words = ("--to", bob["url"], "--dataset", "ages", "--email", SCIENTIST)
+    done = grid("submit", f"{grid.base.parent / 'study.py'}:fails", *words, **PASSWORD)
+
+    assert done.code == 0
+    assert done.err.startswith("It failed on the mock: correct it and submit again. What it printed:\ngot \\x1b[32m 40")
+    assert "When it is approved" not in done.err
+    assert "\x1b" not in done.out + done.err
+
+    done = grid("submit", f"{grid.base.parent / 'study.py'}:talks", *words, **PASSWORD)
+    assert "saw 40" in done.out
+    assert done.err.startswith("When it is approved: p2pgrid result ")
+
+
+def test_a_guest_reads_in_plain_words_what_an_account_is_for(grid: Any, bob: Any) -> None:
+    shown = grid("datasets", "show", "ages", "--on", bob["url"])
+    assert (shown.code, "(log in with --email to see the mock)" in shown.out) == (0, True)
+    words = ("--to", bob["url"], "--dataset", "ages")
+    done = grid("submit", f"{grid.base.parent / 'study.py'}:mean", *words)
+    done.is_one_message("P2P-0703", 1, "This needs an account.", "--email")
 
 
 def test_what_a_stranger_wrote_cannot_paint_the_owners_terminal(grid: Any, bob: Any) -> None:

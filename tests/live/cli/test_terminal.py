@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 
@@ -120,3 +123,30 @@ def test_an_interrupt_at_a_prompt(grid: Any, terminal: Any) -> None:
 
     assert at.code() == 130
     assert b"Traceback" not in at.shown
+
+
+def test_lists_fit_a_terminal_of_80_columns(grid: Any, terminal: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "ages.npy", np.arange(20, 60))
+    grid.json("publish", str(tmp_path / "ages.npy"), "--node", "Bob", "--tag", "wide-tag", "--tag", "another-tag")
+    (tmp_path / "study.py").write_text("def mean_of_ages(ages):\n    return float(ages.mean())\n")
+    words = ("--to", grid.json("id", "--node", "Bob")["url"], "--dataset", "ages", "--email", "sheldon@caltech.edu")
+    request = grid.json("submit", f"{tmp_path / 'study.py'}:mean_of_ages", *words, P2PGRID_PASSWORD="changethis")
+    bob = grid.json("id", "--node", "Bob")
+
+    for line, told in (
+        (("requests", "--node", "Bob"), request["request"]["id"][:8]),
+        (("audit", "--node", "Bob", "--limit", "30"), "dataset.create"),
+        (("accounts", "--node", "Bob"), "sheldon@caltech.edu"),
+        (("search", "wide-tag", "another-tag"), bob["url"]),
+    ):
+        at = terminal(*line)
+        assert at.code() == 0
+        shown = [row for row in re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", at.shown).decode().splitlines() if row.strip()]
+        assert max(len(row.split("\r")[-1]) for row in shown) <= 80, shown
+        assert any(told in row for row in shown)
+        if line[0] != "search":
+            assert any(re.search(r"\b\d\d-\d\d \d\d:\d\d\b", row) for row in shown), shown
+            assert not any("T" in row and "+00:00" in row for row in shown)
+        if line[0] == "requests":
+            assert not any("purpose" in row for row in shown)
+    assert bob["id"] in grid("search", "wide-tag").out

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from p2pgrid import __version__
 from p2pgrid.cli.app import app
-from p2pgrid.home import Home
+from p2pgrid.cli.options import each_by_itself
+from p2pgrid.home import Home, RunState
 
 COMMANDS = [
     ["launch"],
@@ -47,6 +48,13 @@ def test_each_command_has_help_with_an_example_and_json(words: list[str]) -> Non
     assert done.exit_code == 0
     assert f"p2pgrid {words[0]}" in done.stdout.split("Examples:")[1]
     assert "--json" in done.stdout
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_help_fits_a_terminal_of_80_columns(words: list[str]) -> None:
+    done = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80"})
+
+    assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
 
 
 def test_the_root_help_names_every_command() -> None:
@@ -115,6 +123,35 @@ def test_shells_complete_commands_and_own_nodes(line: str, offered: list[str], t
     assert done.stdout.split() == offered
 
 
+@pytest.mark.parametrize(
+    "words", [["search", "#own #my-tag-a"], ["search", "own,mine"], ["publish", "sklearn:digits", "--tag", "#a #b"]]
+)
+def test_several_tags_in_one_pair_of_quotes(words: list[str], tmp_path: Path) -> None:
+    home = Home("Bob", tmp_path)
+    with home.lock():
+        home.identity()
+        home.save_run(RunState(os.getpid(), "domain", "Bob", "00" * 20, "http://127.0.0.1:9", "127.0.0.1:9", 0.0))
+        done = CliRunner().invoke(app, [*words, "--home", str(tmp_path)])
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error[P2P-0010]: ")
+    assert "fix: Quote each tag: '" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["C# ", "two words", "#one", " #one", "a#b"])
+def test_what_is_one_tag_with_something_in_it(text: str) -> None:
+    assert each_by_itself([text]) == [text]
+
+
+@pytest.mark.parametrize("words", [["launch", "all"], ["launch", "all", "gateway"]])
+def test_no_node_is_named_all(words: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [*words, "--home", str(tmp_path)])
+
+    assert (done.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert done.stderr.startswith("error[P2P-0013]: ")
+    assert "land all" in done.stderr
+
+
 def test_the_help_imports_nothing_heavy() -> None:
     program = (
         "import sys; from p2pgrid.cli.app import app\n"
@@ -137,3 +174,20 @@ def test_search_imports_neither_rich_nor_numpy_before_its_first_result() -> None
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
 
     assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(("words", "not_said"), [(["digits"], "--bootstrap"), (["a", "b"], "--bootstrap")])
+def test_a_search_through_a_gateway_that_finds_nothing(
+    words: list[str], not_said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def nothing(gateway: str, tags: list[str], *, timeout: float) -> list[list[str]]:
+        asked.append(gateway)
+        return []
+
+    monkeypatch.setattr("p2pgrid.client.search.through_gateway", nothing)
+    done = CliRunner().invoke(app, ["search", *words, "--gateway", "127.0.0.1:5000"])
+
+    assert (done.exit_code, asked) == (3, ["http://127.0.0.1:5000"])
+    assert not_said not in done.stderr

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from p2pgrid.cli.ending import as_p2p_error, ended, tell
-from p2pgrid.errors import BadTag, InternalError, NotFound, NotLoggedIn, P2PError, Unreachable, all_errors
+from p2pgrid.errors import BadTag, InternalError, NotAllowed, NotFound, NotLoggedIn, P2PError, Unreachable, all_errors
 
 
 def _raise(error: BaseException) -> object:
@@ -84,6 +84,22 @@ def test_a_strangers_error_cannot_write_to_the_terminal(capsys: pytest.CaptureFi
 
 def test_a_login_that_is_missing_is_told_in_the_words_of_the_command_line() -> None:
     assert "--email" in as_p2p_error(NotLoggedIn("x")).fix
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (NotLoggedIn("request.create needs an account."), "This needs an account."),
+        (
+            NotAllowed("blob.put needs the role data owner; yours is guest."),
+            "This needs the role data owner; yours is guest.",
+        ),
+        (NotAllowed("A guest cannot."), "A guest cannot."),
+    ],
+)
+def test_names_of_calls_are_not_shown(error: P2PError, cause: str) -> None:
+    told = as_p2p_error(error)
+    assert (type(told), told.cause) == (type(error), cause)
 
 
 def test_what_is_not_known_becomes_an_internal_error() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from p2pgrid.cli.background import _words
 from p2pgrid.cli.launch import Kind, Plan, _keep_settings, _password, _plan
+from p2pgrid.cli.options import with_scheme
 from p2pgrid.errors import BadConfig
 from p2pgrid.home import Home
 
@@ -87,6 +88,14 @@ def test_a_settings_file_that_is_damaged(home: Home) -> None:
     home.config.write_text("port = [")
     with pytest.raises(BadConfig, match="cannot be read"):
         _plan(home, None, {}, reset=False)
+
+
+def test_a_gateway_without_http(home: Home) -> None:
+    plan = _plan(home, None, {"gateway": with_scheme("127.0.0.1:5000")}, reset=False)
+
+    assert plan.settings().gateway == "http://127.0.0.1:5000"
+    assert with_scheme("https://gate.example") == "https://gate.example"
+    assert with_scheme(None) is None
 
 
 def test_only_a_folder_that_never_held_a_node_counts_as_fresh(home: Home) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import re
 import sys
 
 import pytest
 import typer
 
-from p2pgrid.cli.output import Out, size_text
+from p2pgrid.cli.output import Out, count_text, short_time, size_text
 from p2pgrid.errors import NothingFound
 
 HOSTILE = "evil\x1b]0;title\x07 \u202e[red]name[/red]\r\nnext"
@@ -101,3 +102,58 @@ def test_tables_in_ascii_where_there_is_nothing_else(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (14_500, "14.5 kB"), (2e9, "2.0 GB")])
 def test_sizes(count: float, text: str) -> None:
     assert size_text(count) == text
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def at_a_screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """Let standard output be a terminal of 80 columns; in the test itself, for its capture begins after fixtures."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    made = Screen()
+    monkeypatch.setattr(sys, "stdout", made)
+    return made
+
+
+def test_times_are_short_at_a_terminal_and_whole_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_a_screen(monkeypatch)
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    assert short_time(now.isoformat()) == now.astimezone().strftime("%m-%d %H:%M")
+    assert short_time("1999-06-07T12:00:00+00:00").startswith("1999-06-0")
+    for odd in ("", "soon\x1b[31m", "0001-01-01T00:00:00+23:59"):
+        assert short_time(odd) == odd
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert short_time(now.isoformat()) == now.isoformat()
+
+
+def test_a_narrow_terminal_folds_no_id_and_no_time_and_shows_no_empty_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = at_a_screen(monkeypatch)
+    row = ("abcdef01", "mean_of_everything", "PENDING", "sheldon.cooper@caltech.edu", "", "11-21 21:32", "ok in 0.10 s")
+    columns = ("id", "function", "status", "by", "purpose", "at", "on the mock")
+    Out(as_json=False).table(columns, [row], "Requests (1)", whole=("id", "status", "at"))
+
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 5
+    assert all(cell in screen.getvalue() for cell in ("abcdef01", "PENDING", "11-21 21:32"))
+    assert "purpose" not in screen.getvalue()
+
+
+def test_a_table_that_fits_the_terminal_is_framed(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = at_a_screen(monkeypatch)
+    Out(as_json=False).table(("a", "b"), [("1", "")])
+
+    assert screen.getvalue().startswith("\u256d")
+    assert "b" not in screen.getvalue()
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 peers"), (1, "1 peer"), (2, "2 peers"), ("x", "x peers")])
+def test_counts(number: object, text: str) -> None:
+    assert count_text(number, "peer") == text

@@ -48,6 +48,60 @@ def test_values_as_json(value: Any, document: dict[str, Any]) -> None:
     assert values.as_json(value) == document
 
 
+NAMED = pd.DataFrame({"mean": [0.1, 1e-20]}, index=pd.Index(["a", "b"], name="group"))
+TWO = pd.DataFrame({"n": [1]}, index=pd.MultiIndex.from_tuples([("x", 1)]))
+
+
+@pytest.mark.parametrize(
+    ("value", "document"),
+    [
+        (NAMED, {"index": ["a", "b"], "index_names": ["group"], "value": [{"mean": 0.1}, {"mean": 1e-20}]}),
+        (TWO, {"index": [["x", 1]], "value": [{"n": 1}]}),
+        (pd.DataFrame({"n": [1, 2]}, index=[3, 4]), {"index": [3, 4], "value": [{"n": 1}, {"n": 2}]}),
+        (pd.DataFrame({"n": [1, 2]}, index=[0, 1]), {"value": [{"n": 1}, {"n": 2}]}),
+        (NAMED["mean"], {"index": ["a", "b"], "index_names": ["group"], "value": [0.1, 1e-20]}),
+        (pd.Series([1, 2]), {"value": [1, 2]}),
+        (
+            pd.DataFrame({"at": [pd.Timestamp("2026-01-02"), pd.NaT], "n": pd.array([1, None], dtype="Int64")}),
+            {"value": [{"at": "2026-01-02T00:00:00", "n": 1}, {"at": None, "n": None}]},
+        ),
+    ],
+)
+def test_an_index_that_says_something_comes_along(value: Any, document: dict[str, Any]) -> None:
+    about = values.as_json(value)
+    assert {key: item for key, item in about.items() if key in ("value", "index", "index_names")} == document
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
+def test_numbers_of_a_table_are_exact_in_json(numbers: list[float]) -> None:
+    document = json.loads(json.dumps(values.as_json(pd.DataFrame({"x": numbers}))))
+    assert [row["x"] for row in document["value"]] == numbers
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (NAMED, "group,mean\na,0.1\nb,1e-20\n"),
+        (NAMED.rename_axis(None), "index,mean\na,0.1\nb,1e-20\n"),
+        (TWO, "index 0,index 1,n\nx,1,1\n"),
+        (NAMED["mean"], "group,mean\na,0.1\nb,1e-20\n"),
+        (pd.Series([1, 2]), "value\n1\n2\n"),
+        (pd.DataFrame({"n": [1 / 3]}), f"n\n{1 / 3}\n"),
+    ],
+)
+def test_a_csv_file_keeps_the_index(value: Any, text: str, tmp_path: Path) -> None:
+    values.save(value, tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text() == text
+
+
+def test_a_series_in_a_json_file_keeps_its_index(tmp_path: Path) -> None:
+    values.save(NAMED["mean"], tmp_path / "a.json")
+    values.save(pd.Series([1, 2]), tmp_path / "b.json")
+
+    assert json.loads((tmp_path / "a.json").read_text())["index"] == ["a", "b"]
+    assert json.loads((tmp_path / "b.json").read_text()) == [1, 2]
+
+
 def test_a_huge_array_is_described_and_not_printed() -> None:
     shown = values.as_json(np.zeros(values.MAX_JSON_ITEMS + 1))
 

@@ -51,7 +51,11 @@ async def test_an_own_node_is_pinned_to_its_key_and_its_owners_key_is_the_login(
 async def test_an_own_node_that_is_down(tmp_path: Path) -> None:
     with up(tmp_path, "Bob"):
         pass  # now nobody holds its lock, so what its run state says is stale
-    with pytest.raises(UnknownNode, match="not running"):
+    with pytest.raises(UnknownNode, match="not running") as raised:
+        await find_place("Bob", tmp_path)
+    assert raised.value.fix == "Start it as before."  # no settings are kept: something else than 'launch' started it
+    Home("Bob", tmp_path).config.write_text("")
+    with pytest.raises(UnknownNode, match="p2pgrid launch Bob"):
         await find_place("Bob", tmp_path)
 
 
