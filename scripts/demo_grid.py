@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import io
 import json
 import os
 import re
@@ -30,16 +31,18 @@ ROOT = Path(__file__).resolve().parent.parent
 FUNCTION = "scripts/demo_function.py"
 PASSWORD = "researcher-on-loopback"  # noqa: S105 - of an account that lives for one demo
 COMMAND_TIMEOUT = 120.0
+LINE_TIMEOUT = 0.1
 WIDTH = 116
-PICTURE_FROM = 3
-"""The step with which a recorded picture begins."""
+PICTURED = (3, 5, 6, 7)
+"""The steps that a recorded picture shows."""
 
 
 class Demo:
     """Runs commands as the owner of nodes or as the researcher, and shows them."""
 
     def __init__(self, folder: Path, record: bool) -> None:
-        self.console = Console(record=record, width=WIDTH, highlight=False, force_terminal=record or None)
+        self.console = Console(width=WIDTH, highlight=False)
+        self.picture = Console(record=True, width=WIDTH, highlight=False, file=io.StringIO()) if record else None
         self.owner_home = folder / "grid"
         self.researcher_home = folder / "researcher"
         self.times: list[tuple[str, float]] = []
@@ -47,26 +50,31 @@ class Demo:
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
         """A titled, timed part of the demo."""
-        if len(self.times) < PICTURE_FROM and self.console.record:
-            self.console.export_text()  # forgets: the picture begins where it becomes interesting
-        self.console.print(f"\n[bold cyan]{len(self.times) + 1}. {title}[/]")
+        self.say(f"\n[bold cyan]{len(self.times) + 1}. {title}[/]")
         began = time.perf_counter()
         yield
         self.times.append((title, time.perf_counter() - began))
-        self.console.print(f"[dim]   {self.times[-1][1]:.2f} s[/]")
+        self.say(f"[dim]   {self.times[-1][1]:.2f} s[/]", at=len(self.times))
+
+    def say(self, *words: str | Text, at: int | None = None) -> None:
+        """Show something, and keep it for the picture when its step is one of the picture's."""
+        self.console.print(*words)
+        if self.picture and (at or len(self.times) + 1) in PICTURED:
+            self.picture.print(*words)
 
     def run(self, *words: str, researcher: bool = False, quiet: bool = False) -> str:
         """One ``p2pgrid`` command; its output is shown, and is what this returns.  A failure ends the demo."""
         home = self.researcher_home if researcher else self.owner_home
         ours = {"P2PGRID_HOME": str(home), "P2PGRID_PASSWORD": PASSWORD, "TERM": "xterm-256color"}
+        ours["P2PGRID_ALLOW_UNSANDBOXED"] = "1"  # the function is our own; some machines cannot confine it
         environment = {**os.environ, **ours}
         who = "[magenta]researcher[/] $" if researcher else "[green]owner[/] $"
         if not quiet:
-            self.console.print(who, Text(shlex.join(["p2pgrid", *words]), style="bold"))
+            self.say(who, Text(shlex.join(["p2pgrid", *words]), style="bold"))
         command = [sys.executable, "-m", "p2pgrid", *words]
         code, out = piped(command, environment) if quiet else on_terminal(command, environment)
         if not quiet or code:
-            self.console.print(Text.from_ansi(out.rstrip()))
+            self.say(Text.from_ansi(out.rstrip()))
         if code:
             raise SystemExit(f"'p2pgrid {shlex.join(words)}' ended with {code}")
         return out
@@ -99,6 +107,9 @@ def on_terminal(command: list[str], environment: dict[str, str]) -> tuple[int, s
         ready, _, _ = select.select(list(open_ends), [], [], COMMAND_TIMEOUT)
         if not ready:
             process.kill()
+        if ready == [pipe_out] and parts and not parts[-1].endswith(b"\n"):
+            select.select([ours], [], [], LINE_TIMEOUT)  # the rest of a line comes before what was said after it
+            ready = [*select.select([ours], [], [], 0)[0], pipe_out]
         for end in ready:
             try:
                 data = os.read(end, 65_536)
@@ -151,10 +162,10 @@ def story(demo: Demo) -> None:
     with demo.step("The private result, and nothing else, comes back"):
         demo.run("result", request[:8], *on, researcher=True)
         result = demo.ask("result", request[:8], *on, researcher=True)["result"]["value"]
-        check(demo.console, result)
+        check(demo, result)
 
 
-def check(console: Console, result: dict[str, float]) -> None:
+def check(demo: Demo, result: dict[str, float]) -> None:
     """Compare with the truth, which the researcher could not have seen."""
     from demo_function import ink_per_digit
     from sklearn.datasets import load_digits
@@ -163,10 +174,10 @@ def check(console: Console, result: dict[str, float]) -> None:
     truth = {str(digit): ink for digit, ink in ink_per_digit(digits.images, digits.target).items()}
     if {str(digit): ink for digit, ink in result.items()} != truth:
         raise SystemExit(f"the result {result} is not the truth {truth}")
-    console.print("   It equals what the function gives on the real images.")
+    demo.say("   It equals what the function gives on the real images.")
 
 
-def picture(console: Console) -> str:
+def as_svg(console: Console) -> str:
     """What was shown, as an SVG that fetches no font from a network."""
     svg = console.export_svg(title="scripts/demo")
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
@@ -183,12 +194,12 @@ def main() -> int:
         demo = Demo(Path(folder), record=options.record is not None)
         try:
             story(demo)
-            if options.record:
-                options.record.write_text(picture(demo.console), encoding="utf-8")
         finally:
             demo.run("land", "all")
     took = time.perf_counter() - began
-    demo.console.print(f"\n[bold green]The demo succeeded[/] in {took:.1f} s.")
+    demo.say(f"\n[bold green]The demo succeeded[/] in {took:.1f} s.", at=PICTURED[-1])
+    if demo.picture:
+        options.record.write_text(as_svg(demo.picture), encoding="utf-8")
     return 0
 
 

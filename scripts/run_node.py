@@ -5,7 +5,7 @@
     P2PGRID_NAME=bob P2PGRID_PORT=8080 P2PGRID_BOOTSTRAP=198.51.100.7:8080 python scripts/run_node.py --log-json
 
 The file has the names of ``p2pgrid.config.NodeSettings``: name, host, port, bootstrap, gateway, ...
-The owner's password comes from the environment only: P2PGRID_OWNER_PASSWORD.
+The owner's password is better given in the environment (P2PGRID_OWNER_PASSWORD) than in the file.
 """
 
 from __future__ import annotations
