@@ -400,7 +400,8 @@ class DhtNode:
         self._flush()
         try:
             await self._wait(first, timeout)
-            return await self._wait(ended, JOIN_GRACE)
+            # A client has somebody to ask as soon as one answered; a server first gets to know its neighbourhood.
+            return await self._wait(ended, JOIN_GRACE if self.mode == "server" else 0.0)
         except TimeoutError:
             # Known to somebody is joined; the rest of the neighbourhood is still being asked.
             return first.done() and not first.cancelled()
