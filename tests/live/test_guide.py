@@ -135,7 +135,7 @@ def test_every_snippet_of_the_guide_runs(tmp_path: Path) -> None:
     printed = done.stdout
     assert "True float" in printed, "the run on the mock"
     assert printed.count("\n54.0") == 3, "unsafe_function, the result, and the same result again"
-    assert "NameError: name 'np' is not defined (line 3 of the submitted code)" in printed
+    assert "AttributeError: 'numpy.ndarray' object has no attribute 'medain'" in printed
     assert "was denied: The largest age is one person's." in printed
     assert "[P2P-0407]" in printed
     assert "\nover 70\n" in printed
