@@ -49,6 +49,8 @@ class Model:
 
     def call(self) -> type[P2PError] | Any:
         if self.status != "APPROVED":
+            if self.released:
+                return self.released[-1]  # a later denial takes back nothing
             return Denied if self.status == "DENIED" else Pending
         if len(self.released) < self.limit and self.waiting is not None:
             self.released, self.waiting = (*self.released, self.waiting), None
