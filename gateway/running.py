@@ -7,10 +7,10 @@ import logging
 import signal
 from collections.abc import Callable
 
-from gateway.connections import raise_open_files
 from gateway.server import Gateway
 from gateway.settings import GatewaySettings
 from p2pgrid import logs
+from p2pgrid.link.connections import raise_open_files
 
 
 def run(settings: GatewaySettings, *, started: Callable[[Gateway], None] | None = None) -> None:

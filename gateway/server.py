@@ -19,13 +19,13 @@ from gateway.app import Api
 from gateway.asking import Asker
 from gateway.bodies import JoinCall
 from gateway.book import Book, Claim, Member, NodeStatus, may_replace
-from gateway.connections import Connections
 from gateway.probes import Prober, pin
 from gateway.registry import NodeRow, Registry
 from gateway.resolving import Lookup, Resolver, system_lookup
 from gateway.search import Searcher
 from gateway.settings import BACKLOG, HOUSEKEEPING, JOINS_AT_ONCE, MAX_NODES, SHUTDOWN, GatewaySettings
 from p2pgrid.errors import BadConfig, BadHome, GatewayFull, HomeInUse, InvalidInput, NameTaken, PortTaken, Unreachable
+from p2pgrid.link.connections import Connections
 
 _LOG = logging.getLogger("gateway")
 T = TypeVar("T")

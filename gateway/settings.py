@@ -60,15 +60,7 @@ BENCH_MOST: Final = 120.0
 After that it is asked again, on trial: no search waits for it before it has answered one in time.
 """
 
-MAX_CONNECTIONS: Final = 1024
-"""TCP connections of callers, or half of the files that the process may open; further ones are closed at once."""
-MAX_CONNECTIONS_PER_IP: Final = 256
-"""Of these, those of one IPv4 address or one IPv6 /64."""
 BACKLOG: Final = 256
-WRITE_DEADLINE: Final = 30.0
-"""Seconds for which a caller may leave an answer unread."""
-OPEN_FILES: Final = 8192
-"""File descriptors that a gateway's process asks the system for."""
 
 BODY_DEADLINE: Final = 10.0
 """Seconds in which the body of a request must have arrived."""

@@ -66,7 +66,15 @@ FACES = {"p2pgrid.dht", "p2pgrid.link", "p2pgrid.domain", "p2pgrid.project"}
 
 WORLD = {"asyncio", "aiohttp", "socket", "time", "random", "os", "secrets", "subprocess", "threading"}
 PICKLERS = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
-GATEWAY_SEES = ("p2pgrid", "p2pgrid.errors", "p2pgrid.ids", "p2pgrid.records", "p2pgrid.logs", "p2pgrid.client")
+GATEWAY_SEES = (
+    "p2pgrid",
+    "p2pgrid.errors",
+    "p2pgrid.ids",
+    "p2pgrid.records",
+    "p2pgrid.logs",
+    "p2pgrid.link.connections",
+    "p2pgrid.client",
+)
 CHANGES = {
     "add",
     "append",
