@@ -18,6 +18,7 @@ KEY: Final = 32
 PACKED_V4: Final = KEY + 2 + 4
 PACKED_V6: Final = KEY + 2 + 16
 PACKED_SIZES: Final = (PACKED_V4, PACKED_V6)
+LOOPBACK_V6: Final = bytes(15) + b"\x01"
 
 Endpoint = tuple[str, int]
 """IP address in its one text form, and UDP port."""
@@ -130,10 +131,54 @@ def may_tell(teller: str, ip: str) -> bool:
     return is_loopback(teller) or not is_loopback(ip)
 
 
-def group_of(ip: str) -> bytes:
-    """The address group that caps count by: /24 of IPv4, /64 of IPv6."""
+def group_of(endpoint: Endpoint) -> bytes:
+    """The address group that caps count by.
+
+    /24 of IPv4 and /64 of IPv6: what one owner gets at once.  On a local network (RFC 1918, RFC 3927, RFC 4193,
+    fe80::/10) the whole address, and on loopback address and port: there, neighbouring addresses are many owners'
+    or all ours, and nobody bought them (the same exemption as go-ethereum's).  Groups of two kinds never meet: they
+    differ in length.
+    """
+    packed = _packed(endpoint[0])
+    if len(packed) == 4:
+        if packed[0] == 127:
+            return packed + endpoint[1].to_bytes(2, "big")
+        return packed if _is_private_v4(packed) else packed[:3]
+    if packed == LOOPBACK_V6:
+        return packed + endpoint[1].to_bytes(2, "big")
+    return packed if _is_private_v6(packed) else packed[:8]
+
+
+def site_of(group: bytes) -> bytes:
+    """The /48 around the group of a public IPv6 address, empty for any other: who owns one has 65,536 groups."""
+    return group[:6] if len(group) == 8 else b""
+
+
+def is_local(group: bytes) -> bool:
+    """Whether it is a group of one: an endpoint of loopback."""
+    return len(group) in (6, 18)
+
+
+def is_lan(ip: str) -> bool:
+    """Whether it is an address of this machine or of a local network, which nobody buys."""
+    if is_loopback(ip):
+        return True
     packed = _packed(ip)
-    return packed[:3] if len(packed) == 4 else packed[:8]
+    return _is_private_v4(packed) if len(packed) == 4 else _is_private_v6(packed)
+
+
+def _is_private_v4(packed: bytes) -> bool:
+    first, second = packed[0], packed[1]
+    return (
+        first == 10
+        or (first == 172 and 16 <= second < 32)
+        or (first == 192 and second == 168)
+        or (first == 169 and second == 254)
+    )
+
+
+def _is_private_v6(packed: bytes) -> bool:
+    return packed[0] & 0xFE == 0xFC or (packed[0] == 0xFE and packed[1] & 0xC0 == 0x80)
 
 
 def _packed(ip: str) -> bytes:

@@ -233,7 +233,7 @@ class Engine:
         if known is None:
             return peer
         if known.endpoint != endpoint:
-            known.moved(*endpoint)
+            self.table.move(known, endpoint)
         return known
 
     def met(self, session: Session, accept: Accept | None, now: float) -> None:
@@ -241,7 +241,7 @@ class Engine:
         if accept is not None:
             peer.server = bool(accept.flags & SERVER)
             peer.http, peer.name = accept.http, accept.name
-            self.profile.observed(peer.ip, accept.observed)
+            self.profile.observed(peer.endpoint, accept.observed)
         self._heard(peer, now)
         self._admit(peer)
         if accept is not None:
@@ -338,10 +338,10 @@ class Engine:
         self.calls.end(call)
         self._channel.give_up(call.contact.key)
         if peer is not None:
-            self._failed(peer, call.first)
+            self._failed(peer, call.first, now)
         call.waiter.failed(call, now)
 
-    def _failed(self, peer: Peer, asked: float) -> None:
+    def _failed(self, peer: Peer, asked: float, now: float) -> None:
         if not peer.fails:
             peer.asked = asked
         peer.fails += 1
@@ -350,7 +350,7 @@ class Engine:
             return
         bucket = self.table.buckets[self.table.index(peer.long_id)]
         if peer.fails >= self.limits.fails or (peer.fails >= 2 and bucket.replacement_nodes):
-            self.table.remove_contact(peer)
+            self.table.bury(peer, now)
             session = self._channel.sessions.to(peer.key)
             if session is not None:
                 self._channel.sessions.drop(session)

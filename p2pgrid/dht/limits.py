@@ -26,6 +26,13 @@ class Limits:
     alpha: int = ALPHA
     cache: int = 8
     """Replacements kept beside each bucket."""
+    bucket_group: int = 2
+    """Peers of one address group (/24 or /64; see ``contacts.group_of``) in one bucket, waiting ones included."""
+    table_group: int = 10
+    """And in the whole table.  Of one /48, four times as many in each."""
+    lost_contacts: int = 64
+    """Dead peers remembered because they were known for ``lost_after``: after a partition they are tried again."""
+    lost_after: float = 300.0
     width: int = 8
     """Holders that a search hears before it ends.  Half of those that a listing is placed with: with half of them
     dead, one in 250 searches would find none of the rest among these."""

@@ -45,7 +45,7 @@ class Profile:
             self.card.http = http
         self._anew()
 
-    def observed(self, voter: str, seen: Endpoint) -> None:
+    def observed(self, voter: Endpoint, seen: Endpoint) -> None:
         """A peer saw our packets come from ``seen``; believed when we do not know better."""
         if self._fixed:
             return

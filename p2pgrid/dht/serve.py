@@ -105,7 +105,7 @@ class Desk:
             listing = verify_listing(request.pair, now=self._wall())
             if listing.record.key != asker.key:
                 raise WrongIdentity("A listing came from somebody else than its publisher.")
-            self._store.put(listing, group_of(asker.ip), self._wall())
+            self._store.put(listing, group_of(asker.endpoint), self._wall())
         except RemoteError as error:
             self.blame(error)
             if isinstance(error, LimitReached):

@@ -16,7 +16,7 @@ class Votes:
         self._most = most
         self._words: dict[bytes, Endpoint] = {}
 
-    def add(self, voter: str, seen: Endpoint) -> None:
+    def add(self, voter: Endpoint, seen: Endpoint) -> None:
         """A peer at ``voter`` saw our packets come from ``seen``."""
         group = group_of(voter)
         self._words.pop(group, None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from p2pgrid.dht import messages as m
 from p2pgrid.dht import packets
-from p2pgrid.dht.contacts import Contact, group_of, may_tell, pack_endpoint, unpack_endpoint
+from p2pgrid.dht.contacts import Contact, group_of, is_lan, is_local, may_tell, pack_endpoint, site_of, unpack_endpoint
 from p2pgrid.errors import Malformed, Oversized, RemoteError
 from p2pgrid.ids import normalise_tag
 
@@ -158,8 +158,23 @@ def test_a_contacts_id_comes_from_its_key_alone():
 
 
 def test_groups_and_who_may_tell_of_whom():
-    assert group_of("10.0.0.1") == group_of("10.0.0.200") != group_of("10.0.1.1")
-    assert group_of("2001:db8::1") == group_of("2001:db8::ffff:1")
+    assert group_of(("8.0.0.1", 1)) == group_of(("8.0.0.200", 2)) != group_of(("8.0.1.1", 1))
+    assert group_of(("2001:db8::1", 1)) == group_of(("2001:db8::ffff:1", 2)) != group_of(("2001:db8:0:1::1", 1))
+    assert site_of(group_of(("2001:db8::1", 1))) == site_of(group_of(("2001:db8:0:1::1", 1)))
+    assert site_of(group_of(("8.0.0.1", 1))) == b""
+    for ip in ("10.0.0.1", "172.16.0.1", "172.31.9.9", "192.168.1.1", "169.254.1.1", "fe80::1", "fd00::1", "fc00::1"):
+        near = ip[:-1] + "7"
+        assert group_of((ip, 1)) == group_of((ip, 2)) != group_of((near, 1)), ip
+        assert not is_local(group_of((ip, 1)))
+        assert is_lan(ip)
+    for ip in ("172.15.0.1", "172.32.0.1", "192.169.0.1", "169.253.0.1", "100.64.0.1", "fec0::1", "fe00::1"):
+        assert group_of((ip, 1)) == group_of((ip[:-1] + "7", 2)), ip
+    for ip in ("127.0.0.1", "::1"):
+        assert group_of((ip, 1)) != group_of((ip, 2))
+        assert is_local(group_of((ip, 1)))
+        assert is_lan(ip)
+    assert not is_lan("8.0.0.1")
+    assert not is_lan("2001:db8::1")
     assert may_tell("127.0.0.1", "127.0.0.9")
     assert may_tell("127.0.0.1", "10.0.0.1")
     assert not may_tell("10.0.0.1", "127.0.0.1")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,11 +38,13 @@ def test_neighbours_are_the_exact_nearest(count, target, wanted, own):
 @given(st.integers(0, 300), st.integers(0, 2**ID_BITS - 1))
 def test_buckets_part_the_id_space_and_keep_their_bounds(count, own):
     made, _ = table(count, own)
-    assert made.buckets[0].range[0] == 0
-    assert made.buckets[-1].range[1] == 2**ID_BITS - 1
-    for left, right in zip(made.buckets, made.buckets[1:], strict=False):
+    ordered = sorted(made.buckets, key=lambda bucket: bucket.range)
+    assert ordered[0].range[0] == 0
+    assert ordered[-1].range[1] == 2**ID_BITS - 1
+    for left, right in itertools.pairwise(ordered):
         assert left.range[1] + 1 == right.range[0]
-    for bucket in made.buckets:
+    for at, bucket in enumerate(made.buckets):
+        assert made.index(bucket.range[0]) == made.index(bucket.range[1]) == at
         assert len(bucket.nodes) <= LIMITS.k
         assert len(bucket.replacement_nodes) <= LIMITS.cache
         assert all(bucket.range[0] <= p.long_id <= bucket.range[1] for p in bucket.nodes.values())
@@ -101,3 +105,32 @@ def test_buckets_keep_their_order_when_they_split():
     for bucket in made.buckets:
         places = [order[int.from_bytes(p.key, "big")] for p in bucket.nodes.values()]
         assert places == sorted(places)
+
+
+@given(st.integers(0, 300), st.integers(0, 2**ID_BITS - 1), st.integers(0, 2**ID_BITS - 1), st.integers(0, 12))
+def test_a_range_is_everybody_who_shares_so_many_leading_bits(count, target, own, shared):
+    made, _ = table(count, own)
+    for point in (target, own, own ^ 1, own ^ (1 << 150)):
+        wanted = [p for p in made.peers() if ID_BITS - (p.long_id ^ point).bit_length() == shared]
+        assert sorted(made.in_range(point, shared), key=id) == sorted(wanted, key=id)
+
+
+@pytest.mark.parametrize(("count", "least", "most"), [(0, 0, 0), (1, 1, 6), (64, 5, 7), (1000, 9, 11), (8000, 12, 14)])
+def test_depth_is_the_logarithm_of_the_grids_size(count, least, most):
+    made = Table(bytes(range(20)), Limits(), 0.0)
+    for number in range(count):
+        made.add_contact(peer(number))
+    assert least <= made.depth() <= most
+
+
+def test_a_few_ids_ground_next_to_ours_hardly_change_the_depth():
+    made = Table(bytes(range(20)), Limits(), 0.0)
+    for number in range(1000):
+        made.add_contact(peer(number))
+    honest = made.depth()
+    for number in range(4):
+        near = peer(5000 + number)
+        near.long_id = made.own ^ (number + 1)
+        near.id = near.long_id.to_bytes(20, "big")
+        made.add_contact(near)
+    assert made.depth() <= honest + 2

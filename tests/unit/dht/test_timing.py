@@ -103,15 +103,15 @@ def test_a_silent_address_is_greeted_a_few_times_and_told_once():
 def test_a_majority_of_address_groups_decides_what_our_address_is():
     votes = Votes(8)
     assert votes.winner() is None
-    votes.add("10.1.0.1", ("1.1.1.1", 1))
+    votes.add(("9.1.0.1", 1), ("1.1.1.1", 1))
     assert votes.winner() == ("1.1.1.1", 1)
     for host in range(50):  # one network with many nodes has one voice
-        votes.add(f"10.2.0.{host}", ("6.6.6.6", 6))
+        votes.add((f"9.2.0.{host}", 1), ("6.6.6.6", 6))
     assert votes.winner() is None
-    votes.add("10.3.0.1", ("1.1.1.1", 1))
+    votes.add(("9.3.0.1", 1), ("1.1.1.1", 1))
     assert votes.winner() == ("1.1.1.1", 1)
     for group in range(20):
-        votes.add(f"10.{group}.9.1", ("2.2.2.2", 2))
+        votes.add((f"9.{group}.9.1", 1), ("2.2.2.2", 2))
     assert len(votes._words) == 8
 
 
