@@ -6,10 +6,12 @@ import random
 import secrets
 import traceback
 
+import nacl.exceptions
 import nacl.pwhash
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nacl import bindings
 
 from p2pgrid import crypto
 from p2pgrid.crypto import Ephemeral, Identity
@@ -117,10 +119,44 @@ def test_a_weak_key_agrees_on_nothing(point: bytes) -> None:
         Ephemeral.generate(secrets.token_bytes).agree(point)
 
 
-@pytest.mark.parametrize("key", [b"", bytes(31), bytes(33), *LOW_ORDER_ED25519, b"\x02" + bytes(31)])
-def test_what_is_no_point_of_the_curve_has_no_x25519_key(key: bytes) -> None:
+@pytest.mark.parametrize("key", [b"", bytes(31), bytes(33), *LOW_ORDER_ED25519])
+def test_a_key_of_low_order_or_a_wrong_length_has_no_x25519_key(key: bytes) -> None:
     with pytest.raises(Malformed):
         crypto.x25519_of(key)
+
+
+@given(st.integers(0, 18), st.booleans())
+def test_a_key_that_is_not_in_its_one_form_has_no_x25519_key(above: int, sign: bool) -> None:
+    """Of two forms of one point, y and y + p, only the lower is anybody's key (RFC 8032, 5.1.3)."""
+    y = 2**255 - 19 + above
+    with pytest.raises(Malformed):
+        crypto.x25519_of((y | sign << 255).to_bytes(32, "little"))
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_the_x25519_key_is_the_one_that_libsodium_computes(seed: bytes) -> None:
+    public = Identity(seed).public
+    assert crypto.x25519_of(public) == bindings.crypto_sign_ed25519_pk_to_curve25519(public)
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_any_bytes_are_no_key_or_agree_as_libsodium_says(key: bytes) -> None:
+    """What is no point of the curve may still have an X25519 key, on the twist; nobody holds its secret."""
+    try:
+        ours = crypto.x25519_of(key)
+    except Malformed:
+        ours = b""
+    try:
+        theirs = bindings.crypto_sign_ed25519_pk_to_curve25519(key)
+    except nacl.exceptions.RuntimeError:
+        return
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("y", range(2, 40))
+def test_a_small_key_beside_the_curve_agrees_on_nothing_or_on_what_nobody_knows(y: int) -> None:
+    secret = ALICE.agree(crypto.x25519_of(y.to_bytes(32, "little")))
+    assert secret != bytes(32)
 
 
 @pytest.mark.parametrize("key", [b"", b"\x09" * 31, b"\x09" * 33])
@@ -135,6 +171,21 @@ def test_what_was_sealed_opens(plain: bytes, aad: bytes) -> None:
     sealed = crypto.seal(KEY, NONCE, plain, aad)
     assert len(sealed) == len(plain) + crypto.SEAL_OVERHEAD
     assert crypto.unseal(KEY, NONCE, sealed, aad) == plain
+
+
+@given(st.binary(max_size=1300), st.binary(max_size=50), st.binary(min_size=12, max_size=12))
+def test_a_seal_is_the_one_that_the_wrapper_of_libsodium_makes(plain: bytes, aad: bytes, nonce: bytes) -> None:
+    """``crypto`` calls the library below that wrapper; should PyNaCl ever change there, this tells."""
+    sealed = bindings.crypto_aead_chacha20poly1305_ietf_encrypt(plain, aad, nonce, KEY)
+    assert crypto.seal(KEY, nonce, plain, aad) == sealed
+    assert crypto.unseal(KEY, nonce, sealed, aad) == plain
+
+
+@pytest.mark.parametrize(("key", "nonce"), [(bytes(31), NONCE), (bytes(33), NONCE), (KEY, bytes(11)), (KEY, bytes(13))])
+def test_nothing_is_sealed_with_a_key_or_nonce_of_a_wrong_length(key: bytes, nonce: bytes) -> None:
+    """The library would read beyond a short one."""
+    with pytest.raises(ValueError, match="32 bytes"):
+        crypto.seal(key, nonce, b"plain")
 
 
 @given(st.binary(max_size=60), st.data())
