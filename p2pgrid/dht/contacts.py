@@ -11,6 +11,7 @@ from typing import Final
 
 from kademlia.node import Node
 
+from p2pgrid.dht.trips import with_trip
 from p2pgrid.errors import Malformed
 from p2pgrid.ids import NodeId, node_id
 
@@ -66,9 +67,24 @@ class Peer(Contact):
     """A contact we have a session or a table entry for, with what was measured of it.  Times are the engine's.
 
     ``asked``: when the first request of those that it did not answer was sent.  ``fails``: how many those are.
+    ``probed``: when it was last probed or answered.  ``busy``: its own last word.  ``trips``: see ``trips``.
     """
 
-    __slots__ = ("asked", "fails", "first", "heard", "http", "name", "probed", "seq", "server", "srtt", "var")
+    __slots__ = (
+        "asked",
+        "busy",
+        "fails",
+        "first",
+        "heard",
+        "http",
+        "name",
+        "probed",
+        "seq",
+        "server",
+        "srtt",
+        "trips",
+        "var",
+    )
 
     def __init__(self, key: bytes, ip: str, port: int, packed: bytes | None, now: float) -> None:
         super().__init__(key, ip, port, packed)
@@ -79,6 +95,8 @@ class Peer(Contact):
         self.fails = 0
         self.srtt = 0.0
         self.var = 0.0
+        self.trips = 0
+        self.busy = False
         self.seq = 0
         self.name = ""
         self.http = 0
@@ -86,6 +104,7 @@ class Peer(Contact):
 
     def measured(self, rtt: float) -> None:
         """Take a round trip in (Jacobson's estimator; RFC 6298, section 2)."""
+        self.trips = with_trip(self.trips, rtt)
         if self.srtt == 0.0:
             self.srtt, self.var = rtt, rtt / 2
         else:

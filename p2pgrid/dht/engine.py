@@ -18,6 +18,7 @@ from p2pgrid.dht.channel import Card, Channel
 from p2pgrid.dht.contacts import Contact, Endpoint, Peer
 from p2pgrid.dht.greetings import Greetings
 from p2pgrid.dht.handshake import Arrival
+from p2pgrid.dht.health import GonePeers
 from p2pgrid.dht.limits import DEFAULT, Limits
 from p2pgrid.dht.messages import About, Answer, Pair, Pong, Request
 from p2pgrid.dht.operations import Join, Operation, PingOnce, Search, Walk, first_packet_size
@@ -55,6 +56,7 @@ class Engine:
         "_wall",
         "calls",
         "counters",
+        "gone_peers",
         "greetings",
         "heard_any",
         "identity",
@@ -89,6 +91,7 @@ class Engine:
         self.report: Callable[[Exception], None] = lambda error: None
         """A shell may hear of each fault of our own."""
         self.table = Table(identity.id, limits, now)
+        self.gone_peers = GonePeers(limits)
         self.store = Store(limits)
         self.calls = Calls(limits, int.from_bytes(random(3), "big"))
         self.publisher = Publisher(self, wall)
@@ -351,6 +354,7 @@ class Engine:
         bucket = self.table.buckets[self.table.index(peer.long_id)]
         if peer.fails >= self.limits.fails or (peer.fails >= 2 and bucket.replacement_nodes):
             self.table.bury(peer, now)
+            self.gone_peers.lose(peer, now)
             session = self._channel.sessions.to(peer.key)
             if session is not None:
                 self._channel.sessions.drop(session)
@@ -361,7 +365,9 @@ class Engine:
             self.counters["unasked"] += 1
             return
         self.calls.measured(call, peer, now)
+        peer.probed = now
         if isinstance(answer, Pong):
+            peer.busy = answer.state == messages.BUSY
             peer.seq, peer.name = answer.seq, answer.name if answer.name.isprintable() else ""
         call.waiter.answered(call, answer, now)
 
@@ -384,6 +390,7 @@ class Engine:
         for other in [p for p in self.table.peers() if p.port == peer.port and p.ip == peer.ip]:
             self.table.remove_contact(other)
         self.table.add_contact(peer)
+        self.gone_peers.back(peer.id)
         self.upkeep.met_somebody(self.heard_any)
 
     def _introduce(self, session: Session, now: float) -> None:

@@ -91,6 +91,10 @@ class Limits:
     """A bucket without a lookup for this long gets one."""
     fails: int = 3
     """Unanswered requests in a row after which a peer leaves the table, when somebody else did answer."""
+    gone: int = 64
+    """Peers remembered as ``offline`` after they left the table."""
+    gone_life: float = 3600.0
+    """And for how long."""
     rejoin_first: float = 2.0
     rejoin_most: float = 300.0
     votes: int = 32

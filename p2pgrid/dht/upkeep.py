@@ -141,23 +141,26 @@ class Upkeep:
         engine.ping(peer, False, answered, now)
 
     def _whom(self, now: float) -> Peer | None:
-        """The peer to probe: one that failed, then the least recently heard where others wait, then of all."""
+        """The peer to probe: one that failed, then whoever was longest neither probed nor answered: all in turn.
+
+        Who speaks to us is probed as well: that it lives is known then, how quick it is and what it says of its load
+        is not.
+        """
         chosen: Peer | None = None
         best = (9, 0.0)
         for bucket in self._engine.table.buckets:
             for peer in bucket.nodes.values():
                 if not self._wants_probe(peer, now):
                     continue
-                rank = (0 if peer.fails else 1 if bucket.replacement_nodes else 2, max(peer.heard, peer.probed))
+                rank = (0 if peer.fails else 1, peer.probed)
                 if rank < best:
                     chosen, best = peer, rank
         return chosen
 
     def _wants_probe(self, peer: Peer, now: float) -> bool:
-        if now - peer.probed < self._limits.probe_gap and peer.probed > peer.first:
-            return False
-        unknown = peer.seq == 0 and len(self._engine.table) <= FEW
-        return bool(peer.fails) or unknown or now - peer.heard >= self._limits.probe_age
+        if peer.seq == 0 and len(self._engine.table) <= FEW:
+            return True  # so that a small grid is shown with its names at once
+        return now - peer.probed >= (self._limits.probe_gap if peer.fails else self._limits.probe_age)
 
     def _refresh(self, now: float) -> None:
         stale = self._engine.table.stale(now, self._limits.refresh)

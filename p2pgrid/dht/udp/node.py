@@ -17,9 +17,11 @@ from asyncio_dgram.aio import DatagramServer
 from p2pgrid import crypto
 from p2pgrid.dht.contacts import Contact, Endpoint, Peer
 from p2pgrid.dht.engine import Engine
+from p2pgrid.dht.health import State, probe_interval, state_of
 from p2pgrid.dht.limits import DEFAULT, Limits
 from p2pgrid.dht.messages import BUSY
 from p2pgrid.dht.messages import Pong as PongMessage
+from p2pgrid.dht.trips import median
 from p2pgrid.dht.udp.hunt import Hunt
 from p2pgrid.dht.udp.sockets import DirectProtocol, bind, likely_ip, resolve
 from p2pgrid.errors import InvalidInput, NoBootstrap, RemoteError, Unreachable
@@ -41,12 +43,15 @@ AFTER_FAULT: Final = 1.0
 log = logging.getLogger(__name__)
 
 V = TypeVar("V")
-State = Literal["online", "busy", "offline"]
 
 
 @dataclass(frozen=True, slots=True)
 class PeerInfo:
-    """A peer as a person wants to see it.  ``latency_ms``: smoothed; ``last_seen``: seconds since the epoch."""
+    """A peer as a person wants to see it.
+
+    ``latency_ms``: the median of its last nine round trips, None before the first.  ``last_seen``: when a packet of
+    it came last, in seconds since the epoch.
+    """
 
     id: NodeId
     name: str
@@ -224,11 +229,20 @@ class DhtNode:
         return self._engine.snapshot()
 
     def peers(self) -> list[PeerInfo]:
-        """Everybody in the table, nearest first."""
+        """Everybody in the table, nearest first; then who left it lately without a word, as ``offline``.
+
+        A state is true within three ``probe_interval``; in ``mode="client"`` nobody is probed, and what is told is as
+        old as ``last_seen``.
+        """
         now, wall = self._loop.time(), self._clock()
         table = self._engine.table
         found = table.nearest(int.from_bytes(self.id, "big"), len(table))
-        return [self._info(peer, now, wall) for peer in found]
+        return [self._info(peer, now, wall) for peer in (*found, *self._engine.gone_peers.since(now))]
+
+    @property
+    def probe_interval(self) -> float:
+        """Seconds within which every peer is asked whether it is there: more of them take longer, not more packets."""
+        return probe_interval(len(self._engine.table), self._engine.limits)
 
     # ------------------------------------------------------------ what one asks of it
 
@@ -463,13 +477,13 @@ class DhtNode:
             future.cancel()
 
     def _info(self, peer: Peer, now: float, wall: float) -> PeerInfo:
-        state: State = "offline" if peer.fails else "busy" if peer.srtt > self._engine.limits.busy else "online"
+        latency = median(peer.trips)
         return PeerInfo(
             id=peer.id,
             name=peer.name,
             address=Address(peer.ip, peer.port, peer.http),
-            state=state,
-            latency_ms=peer.srtt * 1000 if peer.srtt else None,
+            state=state_of(peer, self._engine.limits),
+            latency_ms=None if latency is None else latency * 1000,
             last_seen=wall - (now - peer.heard),
         )
 

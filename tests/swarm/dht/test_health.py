@@ -1,0 +1,107 @@
+"""What a node tells of its peers follows them: a state changes within three probe intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from p2pgrid.dht.engine import Engine
+from p2pgrid.dht.health import probe_interval, state_of
+from p2pgrid.dht.trips import median
+
+
+def state(teller: Engine, of: Engine, now: float) -> str:
+    """What ``DhtNode.peers`` would say."""
+    known = teller.table.get(of.identity.id)
+    if known is not None:
+        return state_of(known, teller.limits)
+    return "offline" if of.identity.id in {peer.id for peer in teller.gone_peers.since(now)} else "unknown"
+
+
+def becomes(swarm: Any, wanted: str, tellers: list[Engine], of: Engine) -> bool:
+    """Whether all of them tell so before three of their probe intervals are over."""
+    longest = 3 * max(probe_interval(len(teller.table), teller.limits) for teller in tellers)
+    return swarm.run(longest, lambda: all(state(teller, of, swarm.now) == wanted for teller in tellers))
+
+
+def slow_down(swarm: Any, engine: Engine, seconds: float) -> None:
+    """From now on all that goes to a node or comes from it takes so long."""
+    send, usual = swarm.send, swarm.latency
+
+    def late(data: bytes, source: Any, target: Any) -> None:
+        swarm.latency = (seconds, seconds) if engine.address in (source, target) else usual
+        send(data, source, target)
+
+    swarm.send = late
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_online_offline_and_online_again(swarm: Any, count: int) -> None:
+    nodes = swarm.grow(count)
+    one, others = nodes[1], [nodes[0], *nodes[2:]]
+    assert becomes(swarm, "online", others, one)
+
+    swarm.watch = lambda data, source, target: one.address not in (source, target)  # its cable is pulled
+    assert becomes(swarm, "offline", others, one)
+    swarm.watch = None
+    assert becomes(swarm, "online", others, one)
+
+
+def test_a_peer_that_is_restarted_is_online_again(swarm: Any) -> None:
+    a, b, c = swarm.grow(3)
+    address, identity = b.address, b.identity
+    swarm.kill(b)
+    assert becomes(swarm, "offline", [a, c], b)
+    again = swarm.place(address, identity=identity)
+    assert swarm.join(again, a)
+    assert becomes(swarm, "online", [a, c], again)
+
+
+def test_a_peer_that_is_gone_is_told_as_offline_for_an_hour(swarm: Any) -> None:
+    a, b, c = swarm.grow(3)
+    swarm.kill(b)
+    assert swarm.run(120.0, lambda: a.table.get(b.identity.id) is None)
+    assert state(a, b, swarm.now) == "offline"
+    swarm.run(a.limits.gone_life)
+    assert state(a, b, swarm.now) == "unknown"
+    assert state(a, c, swarm.now) == "online"
+
+
+@pytest.mark.parametrize("count", [2, 12])
+def test_a_slow_path_is_busy_and_a_quick_one_online_again(swarm: Any, count: int) -> None:
+    nodes = swarm.grow(count)
+    usual = swarm.send
+    slow_down(swarm, nodes[1], 0.15)
+    assert becomes(swarm, "busy", [nodes[0]], nodes[1])
+
+    swarm.send, swarm.latency = usual, (0.002, 0.030)
+    assert becomes(swarm, "online", [nodes[0]], nodes[1])
+    assert median(nodes[0].table.get(nodes[1].identity.id).trips, 1) < 0.1
+
+
+def test_a_peer_that_says_to_be_busy_is_until_it_says_otherwise(swarm: Any) -> None:
+    nodes = swarm.grow(6)
+    nodes[2].rate_load(1.0)
+    others = [node for node in nodes if node is not nodes[2]]
+    assert becomes(swarm, "busy", others, nodes[2])
+    nodes[2].rate_load(0.0)
+    assert becomes(swarm, "online", others, nodes[2])
+
+
+def test_both_ends_of_a_pair_measure(swarm: Any) -> None:
+    """Who is probed is heard; that must not keep it from measuring the other."""
+    a, b = swarm.grow(2)
+    swarm.run(600.0)
+    before = [a.table.get(b.identity.id).probed, b.table.get(a.identity.id).probed]
+    swarm.run(2 * probe_interval(1, a.limits))
+    assert a.table.get(b.identity.id).probed > before[0]
+    assert b.table.get(a.identity.id).probed > before[1]
+
+
+def test_a_table_full_of_peers_is_probed_in_turn(swarm: Any) -> None:
+    nodes = swarm.grow(40)
+    swarm.run(100.0)
+    began = swarm.now
+    swarm.run(2 * probe_interval(len(nodes[7].table), nodes[7].limits))
+    assert [peer for peer in nodes[7].table.peers() if peer.probed < began] == []
