@@ -97,6 +97,10 @@ class Swarm:
             low, high = self.latency
             self._push(self.now + self.random.uniform(low, high), (data, source, target))
 
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        """Do something then."""
+        self._push(when, (action, None, None))
+
     def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
         """Let time pass; whether ``until`` came true."""
         came = self._run(seconds, until)
@@ -113,6 +117,9 @@ class Swarm:
                 return until()
             when, _, (data, source, target) = heapq.heappop(self._events)
             self.now = max(self.now, when)
+            if callable(data):
+                data()
+                continue
             if data is None:
                 engine = self.engines.get(source)
                 if engine is target and self._wakes.get(source) == when:
@@ -191,6 +198,12 @@ class Swarm:
     def _push(self, when: float, event: Any) -> None:
         self._count += 1
         heapq.heappush(self._events, (when, self._count, event))
+
+
+@pytest.fixture(scope="session")
+def swarm_class() -> type[Swarm]:
+    """For fixtures that keep a grid over several tests."""
+    return Swarm
 
 
 @pytest.fixture
