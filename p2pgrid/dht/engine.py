@@ -21,18 +21,20 @@ from p2pgrid.dht.handshake import Arrival
 from p2pgrid.dht.health import GonePeers
 from p2pgrid.dht.limits import DEFAULT, Limits
 from p2pgrid.dht.messages import About, Answer, Pair, Pong, Request
-from p2pgrid.dht.operations import Join, Operation, PingOnce, Search, Walk, first_packet_size
+from p2pgrid.dht.operations import Ended, Join, Listener, Operation, PingOnce, Walk, first_packet_size
 from p2pgrid.dht.packets import LARGEST_BODY, LARGEST_TICKETED, SERVER, Accept
-from p2pgrid.dht.placement import targets
 from p2pgrid.dht.profile import Profile, short_name
 from p2pgrid.dht.publisher import Publisher
+from p2pgrid.dht.ranges import spread
 from p2pgrid.dht.routing import Table
+from p2pgrid.dht.sampling import Sample
+from p2pgrid.dht.searching import Found, Reader, Search, Survey
 from p2pgrid.dht.serve import Desk
 from p2pgrid.dht.sessions import Session
 from p2pgrid.dht.store import Store
 from p2pgrid.dht.upkeep import Upkeep
 from p2pgrid.errors import Malformed, RemoteError
-from p2pgrid.ids import NodeId, Tag
+from p2pgrid.ids import NodeId, Tag, tag_key
 from p2pgrid.records import Listing, NodeRecord, Verified, verify_listing, verify_node
 
 
@@ -53,6 +55,8 @@ class Engine:
         "_operations",
         "_random",
         "_refused",
+        "_searches",
+        "_walks",
         "_wall",
         "calls",
         "counters",
@@ -101,6 +105,9 @@ class Engine:
         self._channel = Channel(identity, limits, card, self, random, wall, now)
         self._desk = Desk(self.table, self.store, limits, random, wall, self.profile.record, self.blame)
         self._operations: set[Operation] = set()
+        self._walks: dict[tuple[bytes, int], Walk] = {}
+        self._searches: dict[tuple[Tag, int], Search] = {}
+        """Those under way, for whoever wants the same."""
         self._refused: deque[Call] = deque()
 
     # ------------------------------------------------------------ the narrow door
@@ -135,11 +142,10 @@ class Engine:
         """Where others reach us, as far as is known."""
         return self.profile.address
 
-    def begin_join(
-        self, greetings: int, met: Callable[[], None], ended: Callable[[list[Contact], float], None]
-    ) -> Join:
+    def begin_join(self, greetings: int, met: Callable[[], None], ended: Ended) -> Join:
         """For ``Upkeep.join``, which is what a shell calls."""
-        operation = Join(self, greetings, met, ended)
+        operation = Join(self, greetings, met)
+        operation.listen(ended)
         self._operations.add(operation)
         return operation
 
@@ -147,36 +153,52 @@ class Engine:
         """Learn the key of whoever lives at a bare address; None when nobody answers."""
         self.greetings.begin(endpoint, ended, now)
 
-    def walk(self, target: bytes, ended: Callable[[list[Contact], float], None], now: float) -> Walk:
-        """Find the nodes nearest to a point."""
-        operation = Walk(self, target, ended)
+    def walk(self, target: bytes, ended: Ended, now: float, k: int = 0) -> Listener:
+        """Find the nodes nearest to a point, ``limits.k`` or ``k``; along with whoever is at it already."""
+        key = (target, k)
+        operation = self._walks.get(key)
+        if operation is not None:
+            return operation.listen(ended)
+        operation = self._walks[key] = Walk(self, target, k)
+        listener = operation.listen(ended)
         self._operations.add(operation)
-        self.table.buckets[self.table.index(int.from_bytes(target, "big"))].last_updated = now
+        self._looked_up(target, now)
         operation.begin(now)
-        return operation
+        return listener
 
-    def search(
-        self,
-        tag: Tag,
-        limit: int,
-        found: Callable[[Verified[Listing]], None],
-        ended: Callable[[list[Contact], float], None],
-        now: float,
-    ) -> Search:
-        """Collect listings of a tag, ours and those held here first."""
-        order = int.from_bytes(self._random(4), "big")
-        operation = Search(self, tag, targets(tag)[0], limit, order, found, ended)
+    def survey(self, target: bytes, ended: Ended, now: float) -> None:
+        """Who is around a point, in every distance range."""
+        operation = Survey(self, target, ended)
+        self._operations.add(operation)
+        self._looked_up(target, now)
+        operation.begin(now)
+
+    def search(self, tag: Tag, limit: int, found: Found, ended: Ended, now: float) -> Reader:
+        """Collect listings of a tag, ours and those held here first; along with whoever is at it already."""
+        key = (tag, limit)
+        operation = self._searches.get(key)
+        if operation is not None:
+            return operation.listen(found, ended)
+        operation = self._searches[key] = Search(self, tag, tag_key(tag), limit)
+        reader = operation.listen(found, ended)
         self._operations.add(operation)
         for listing in self.store.all(tag, self._wall()):
             operation.take(listing)
         operation.begin(now)
-        return operation
+        return reader
 
     def ping(self, contact: Contact, want: bool, ended: Callable[[Pong | None, float], None], now: float) -> Operation:
         """Ask one contact whether it is there; ``want`` its record too."""
         operation = PingOnce(self, want, ended)
         self._operations.add(operation)
         operation.begin(contact, now)
+        return operation
+
+    def sample_tags(self, ended: Callable[[float], None], now: float) -> Sample:
+        """Draw tags from peers across the id space, and from our own store."""
+        operation = Sample(self, int.from_bytes(self._random(20), "big"), self.store.tags(), ended)
+        self._operations.add(operation)
+        operation.begin(now)
         return operation
 
     def snapshot(self) -> list[bytes]:
@@ -193,6 +215,17 @@ class Engine:
         near = self.table.nearest(int.from_bytes(target, "big"), 2 * self.limits.k)
         good = [peer for peer in near if not peer.fails]
         return list((good if len(good) >= self.limits.k else near)[: self.limits.k])
+
+    def around(self, target: bytes) -> list[Contact]:
+        point = int.from_bytes(target, "big")
+        good = [peer for peer in self.table.peers() if not peer.fails]
+        return list(spread(point, good, 0, 2 * self.limits.k, self.dice()))
+
+    def depth(self) -> float:
+        return self.table.depth()
+
+    def dice(self) -> int:
+        return int.from_bytes(self._random(4), "big")
 
     def ask(self, contact: Contact, request: Request, waiter: Operation, now: float) -> None:
         number = self.calls.number()
@@ -227,6 +260,12 @@ class Engine:
 
     def closed(self, operation: Operation) -> None:
         self._operations.discard(operation)
+        if isinstance(operation, Walk):
+            key = (operation.target, operation.k)
+            if self._walks.get(key) is operation:
+                del self._walks[key]
+        elif isinstance(operation, Search) and self._searches.get((operation.tag, operation.limit)) is operation:
+            del self._searches[operation.tag, operation.limit]
 
     # ------------------------------------------------------------ Listener of the channel
 
@@ -292,6 +331,10 @@ class Engine:
         """What was measured of a contact."""
         session = self._channel.sessions.to(contact.key)
         return session.peer if session is not None else self.table.get(contact.id)
+
+    def _looked_up(self, target: bytes, now: float) -> None:
+        """The bucket of this point needs no refresh soon."""
+        self.table.buckets[self.table.index(int.from_bytes(target, "big"))].last_updated = now
 
     def chance(self) -> float:
         """A number in 0..1, to spread what many nodes would do at once."""

@@ -33,11 +33,22 @@ class Limits:
     lost_contacts: int = 64
     """Dead peers remembered because they were known for ``lost_after``: after a partition they are tried again."""
     lost_after: float = 300.0
-    width: int = 8
-    """Holders that a search hears before it ends.  Half of those that a listing is placed with: with half of them
-    dead, one in 250 searches would find none of the rest among these."""
-    lookup_asked: int = 64
-    """Peers that one lookup asks at most."""
+    paths: int = 4
+    """Disjoint paths of a lookup (S/Kademlia's d), one request in flight on each."""
+    range_asked: int = 3
+    """Peers that a search hears in each distance range near a tag, when they answer."""
+    range_places: int = 4
+    """Peers in each distance range that hold a listing, beside the ``k`` nearest.  With 0 there are only those."""
+    sweep: int = 8
+    """Requests of one search in flight, once somebody has answered."""
+    lookup_asked: int = 96
+    """Peers that one lookup or search asks at most; a search for thousands of listings asks on."""
+    lookup_ip: int = 2
+    """Contacts of one IP address that one lookup takes in (none is counted on a LAN and on one machine)."""
+    lookup_group: int = 4
+    """Contacts of one address group (/24 or /64) that one lookup takes in."""
+    join: int = 8
+    """Peers nearest to a new node that it greets; they and later lookups make the rest known."""
     calls: int = 1024
     """Requests in flight."""
 
@@ -68,7 +79,7 @@ class Limits:
     try_most: float = 3.0
     tries: int = 3
 
-    tag_listings: int = 1024
+    tag_listings: int = 512
     tag_publisher_listings: int = 16
     tag_group_listings: int = 128
     """Of one tag's places, for one address group (/24 or /64)."""

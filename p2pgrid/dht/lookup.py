@@ -1,8 +1,9 @@
-"""One iterative lookup: whom to ask next, and when it is done.  It knows nothing of packets or time.
+"""One iterative lookup of the nodes nearest to a point: whom to ask next, and when it is done.  No packets, no time.
 
-Kademlia's node lookup (Maymounkov and Mazieres, 2002, section 2.3), with one change: a peer that is slow gives its
-place among the ``alpha`` in flight to the next nearest at once, and does not hold up the end.  If it answers after
-all before the end, its answer counts.
+Kademlia's node lookup (Maymounkov and Mazieres, 2002, section 2.3) on disjoint paths (Baumgart and Mies, S/Kademlia,
+2007, section 4.2), with two changes.  A peer that is slow gives its place in flight to the next at once, and does not
+hold up the end; if it answers after all before the end, its answer counts.  And a path that has heard what its own
+nearest know helps with the nearest of all, so that the last rounds of a lookup are as parallel as the first.
 """
 
 from __future__ import annotations
@@ -12,72 +13,118 @@ from collections.abc import Iterable
 from typing import Final
 
 from p2pgrid.dht.contacts import Contact
+from p2pgrid.dht.crowding import Crowding
+from p2pgrid.dht.limits import Limits
 
 NEW, ASKED, SLOW, DONE, FAILED = range(5)
 
 MAX_HEARD: Final = 512
 """Contacts that one lookup remembers; farther ones are forgotten."""
+LIES: Final = 3
+"""A teller whose first contacts to be asked, so many, are all silent is believed no more: it may invent them."""
 
 
 class Candidate:
-    """A contact and how far the lookup is with it."""
+    """A contact, who told us of it, and how far the lookup is with it."""
 
-    __slots__ = ("contact", "state")
+    __slots__ = ("contact", "distance", "path", "state", "teller")
 
-    def __init__(self, contact: Contact) -> None:
-        self.contact = contact
+    def __init__(self, contact: Contact, distance: int, path: int, teller: bytes) -> None:
+        self.contact, self.distance, self.path, self.teller = contact, distance, path, teller
         self.state = NEW
+
+    def __lt__(self, other: Candidate) -> bool:
+        return self.distance < other.distance
 
 
 class Lookup:
     """The search for the ``k`` live nodes nearest to ``target``."""
 
-    __slots__ = ("_asked", "_by_id", "_flying", "_order", "_seen", "alpha", "k", "most", "target")
+    __slots__ = (
+        "_asked",
+        "_by_id",
+        "_crowding",
+        "_flying",
+        "_order",
+        "_paths",
+        "_seen",
+        "_silent",
+        "k",
+        "most",
+        "target",
+    )
 
-    def __init__(self, target: bytes, k: int, alpha: int, most: int, own: bytes) -> None:
+    def __init__(self, target: bytes, limits: Limits, own: bytes, k: int = 0) -> None:
         self.target = int.from_bytes(target, "big")
-        self.k, self.alpha, self.most = k, alpha, most
-        self._order: list[tuple[int, bytes]] = []
+        self.k = k or limits.k
+        self.most = limits.lookup_asked
+        self._order: list[Candidate] = []
+        self._paths: list[list[Candidate]] = [[] for _ in range(limits.paths)]
+        self._flying = [0] * limits.paths
         self._by_id: dict[bytes, Candidate] = {}
         self._seen: set[bytes] = {own}
-        self._flying = 0
+        self._crowding = Crowding(limits)
+        self._silent: dict[bytes, int] = {}
+        """Of each teller: how many of its contacts were silent before any answered; -1 once one has."""
         self._asked = 0
 
-    def add(self, contacts: Iterable[Contact]) -> None:
-        """Take contacts in; the first address heard for an id is kept."""
+    def add(self, contacts: Iterable[Contact], teller: bytes = b"") -> None:
+        """Take in contacts; those already heard of change nothing.
+
+        What a peer tells belongs to the path that asked it.  Without a teller (our own table, a bare address that
+        answered) they are dealt out to the paths in turn.
+        """
+        told_by = self._by_id.get(teller)
+        if told_by is not None and self._silent.get(teller, 0) >= LIES:
+            return
         for contact in contacts:
             if contact.id in self._seen:
                 continue
+            distance = contact.long_id ^ self.target
+            if len(self._order) >= MAX_HEARD and distance >= self._order[-1].distance:
+                continue
+            if not self._crowding.admits(contact):
+                continue
             self._seen.add(contact.id)
-            insort(self._order, (contact.long_id ^ self.target, contact.id))
-            self._by_id[contact.id] = Candidate(contact)
-        while len(self._order) > MAX_HEARD:
-            self._by_id.pop(self._order.pop()[1])
+            path = told_by.path if told_by is not None else len(self._order) % len(self._paths)
+            candidate = Candidate(contact, distance, path, teller)
+            self._by_id[contact.id] = candidate
+            insort(self._order, candidate)
+            insort(self._paths[path], candidate)
+            if len(self._order) > MAX_HEARD:
+                self._forget_farthest()
 
     def next(self) -> list[Contact]:
-        """Whom to ask now; they count as asked."""
+        """Whom to ask now; they count as asked.  One request a path is in flight."""
         chosen: list[Contact] = []
-        if self._flying >= self.alpha:
-            return chosen
-        for candidate in self._front():
-            if self._flying >= self.alpha or self._asked >= self.most:
-                break
-            if candidate.state == NEW:
-                candidate.state = ASKED
-                self._flying += 1
+        for path in range(len(self._paths)):
+            if self._flying[path] or self._asked >= self.most:
+                continue
+            candidate = self._next_of(path)
+            if candidate is not None:
+                candidate.state, candidate.path = ASKED, path
+                self._flying[path] += 1
                 self._asked += 1
                 chosen.append(candidate.contact)
         return chosen
 
     def answered(self, an_id: bytes) -> None:
         """It answered; also good for one that was slow."""
-        self._move(an_id, DONE)
+        candidate = self._move(an_id, DONE)
+        if candidate is not None:
+            self._silent[candidate.teller] = -1
 
     def slow(self, an_id: bytes) -> None:
-        """It let one time-out pass: go on without it."""
+        """It let one wait pass: go on without it."""
         candidate = self._by_id.get(an_id)
-        if candidate is not None and candidate.state == ASKED:
-            self._move(an_id, SLOW)
+        if candidate is None or candidate.state != ASKED:
+            return
+        self._move(an_id, SLOW)
+        silent = self._silent.get(candidate.teller, 0)
+        if candidate.teller and silent >= 0:
+            self._silent[candidate.teller] = silent + 1
+            if silent + 1 >= LIES:
+                self._disbelieve(candidate.teller)
 
     def failed(self, an_id: bytes) -> None:
         """It never answered."""
@@ -89,47 +136,66 @@ class Lookup:
         While fewer than ``k`` have answered and slow ones still may, it is not done: in a small grid a busy node
         may be the only one that knows.
         """
-        front = self._front()
+        front = self._front(self._order, self.k)
         if any(candidate.state == ASKED for candidate in front):
             return False
         if self._asked < self.most and any(candidate.state == NEW for candidate in front):
             return False
         answered = sum(candidate.state == DONE for candidate in front)
-        return answered >= self.k or not self._waiting()
+        return answered >= self.k or not any(c.state in (ASKED, SLOW) for c in self._by_id.values())
 
     def nearest(self) -> list[Contact]:
         """Those of the ``k`` nearest that answered, nearest first."""
         found = []
-        for _, an_id in self._order:
-            candidate = self._by_id[an_id]
+        for candidate in self._order:
             if candidate.state == DONE:
                 found.append(candidate.contact)
                 if len(found) == self.k:
                     break
         return found
 
-    def knows(self, an_id: bytes) -> bool:
-        """Whether this id was heard of already."""
-        return an_id in self._seen
+    def _next_of(self, path: int) -> Candidate | None:
+        """The path's nearest unasked one, among its share of the ``k`` nearest it knows; else the nearest of all."""
+        share = max(1, self.k // len(self._paths))
+        for candidate in self._front(self._paths[path], share):
+            if candidate.state == NEW:
+                return candidate
+        for candidate in self._front(self._order, self.k):
+            if candidate.state == NEW:
+                return candidate
+        return None
 
-    def _front(self) -> list[Candidate]:
-        """The ``k`` nearest that are neither slow nor dead."""
+    @staticmethod
+    def _front(order: list[Candidate], count: int) -> list[Candidate]:
+        """The nearest that are neither slow nor dead."""
         front = []
-        for _, an_id in self._order:
-            candidate = self._by_id[an_id]
+        for candidate in order:
             if candidate.state not in (SLOW, FAILED):
                 front.append(candidate)
-                if len(front) == self.k:
+                if len(front) == count:
                     break
         return front
 
-    def _waiting(self) -> bool:
-        return any(candidate.state in (ASKED, SLOW) for candidate in self._by_id.values())
-
-    def _move(self, an_id: bytes, state: int) -> None:
+    def _move(self, an_id: bytes, state: int) -> Candidate | None:
         candidate = self._by_id.get(an_id)
-        if candidate is None:
-            return
-        if candidate.state == ASKED:
-            self._flying -= 1
-        candidate.state = state
+        if candidate is not None:
+            if candidate.state == ASKED:
+                self._flying[candidate.path] -= 1
+            candidate.state = state
+        return candidate
+
+    def _disbelieve(self, teller: bytes) -> None:
+        """Forget what only this peer told and nobody was asked of yet; another may tell it again."""
+        for candidate in [c for c in self._order if c.teller == teller and c.state == NEW]:
+            self._drop(candidate)
+
+    def _forget_farthest(self) -> None:
+        self._drop(self._order[-1])
+
+    def _drop(self, candidate: Candidate) -> None:
+        self._order.remove(candidate)
+        for row in self._paths:
+            if candidate in row:
+                row.remove(candidate)
+        self._by_id.pop(candidate.contact.id)
+        self._seen.discard(candidate.contact.id)

@@ -23,6 +23,8 @@ MAX_CONTACTS: Final = 24
 MAX_PAGE: Final = 32
 MAX_TAGS: Final = 32
 MAX_TOTAL: Final = 2**31
+MAX_HAVE: Final = 2**63
+"""Sets of distance ranges: one bit for each of the 63 that are told apart (``ranges.MAX_RANGE``)."""
 ANSWER: Final = 16
 """An answer's kind is its request's plus this."""
 
@@ -54,19 +56,23 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class FindNode:
-    """Which nodes do you know nearest to ``target``?"""
+    """Which nodes do you know nearest to ``target``?
+
+    With ``have``: some from every distance range around it instead, but for those ranges whose bit is set.
+    """
 
     kind: ClassVar[int] = 2
     call: int
     target: bytes
+    have: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FindListings:
-    """Which listings do you hold for ``tag``, and who is nearer to its key?
+    """Which listings do you hold for ``tag``, and whom do you know in the distance ranges around its key?
 
     ``order`` chooses one of the holder's shufflings, so that a searcher pages through one order by ``cursor`` and
-    two searchers see different samples first.
+    two searchers see different samples first.  ``have``: a bit for each range of which the asker knows enough nodes.
     """
 
     kind: ClassVar[int] = 3
@@ -75,6 +81,7 @@ class FindListings:
     order: int
     cursor: int
     limit: int
+    have: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +164,16 @@ def encode(message: Message) -> bytes:
     match message:
         case Nodes(call, contacts):
             return wire.pack((Nodes.kind, call, contacts))
-        case FindNode(call, target):
+        case FindNode(call, target, None):
             return wire.pack((FindNode.kind, call, target))
+        case FindNode(call, target, have):
+            return wire.pack((FindNode.kind, call, target, have))
         case Ping(call, want):
             return wire.pack((Ping.kind, call, want))
         case Pong(call, state, seq, name, record):
             return wire.pack((Pong.kind, call, state, seq, name, record))
-        case FindListings(call, tag, order, cursor, limit):
-            return wire.pack((FindListings.kind, call, tag, order, cursor, limit))
+        case FindListings(call, tag, order, cursor, limit, have):
+            return wire.pack((FindListings.kind, call, tag, order, cursor, limit, have))
         case Page(call, total, following, listings, contacts):
             return wire.pack((Page.kind, call, total, following, listings, contacts))
         case AddListing(call, pair):
@@ -237,12 +246,14 @@ def _ping(call: int, fields: list[Any]) -> Ping:
 def _find_node(call: int, fields: list[Any]) -> FindNode:
     if type(fields[2]) is not bytes or len(fields[2]) != ID_BYTES:
         raise Malformed("A target is no id.")
-    return FindNode(call, fields[2])
+    have = _number(fields[3], MAX_HAVE) if len(fields) > 3 and fields[3] is not None else None
+    return FindNode(call, fields[2], have)
 
 
 def _find_listings(call: int, fields: list[Any]) -> FindListings:
     limit = max(1, min(_number(fields[5], MAX_TOTAL), MAX_PAGE))
-    return FindListings(call, _tag(fields[2]), _number(fields[3], MAX_CALL), _number(fields[4], MAX_TOTAL), limit)
+    order, cursor = _number(fields[3], MAX_CALL), _number(fields[4], MAX_TOTAL)
+    return FindListings(call, _tag(fields[2]), order, cursor, limit, _number(fields[6], MAX_HAVE))
 
 
 def _add_listing(call: int, fields: list[Any]) -> AddListing:

@@ -1,25 +1,53 @@
 """Where listings of a tag live, and in which order a holder hands them out.
 
-For now a listing lives with the ``k`` nodes nearest to its tag's key.  Only this module and the two operations that
-walk to ``targets`` know that.
+A listing lives with the ``k`` nodes nearest to its tag's key, where whoever looks for a rare tag finds it in a hop or
+two, and with ``range_places`` nodes of every distance range around it, so that neither a bought neighbourhood hides
+it nor 10,000 listings of one tag all press on the same sixteen nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import gcd
 from typing import Final
 
-from p2pgrid.ids import NodeId, Tag, tag_key
+from p2pgrid.dht.contacts import Contact, group_of
+from p2pgrid.dht.limits import Limits
+from p2pgrid.dht.ranges import by_range
 
 WITHDRAWN_TTL: Final = 60
 """A listing whose ttl is at most this takes an older one back: never handed out, remembered as long as the older one
 would have lived, so that replaying the older one does nothing."""
 
 
-def targets(tag: Tag) -> tuple[NodeId, ...]:
-    """The points of the id space that a listing is placed around, and a search walks to."""
-    return (tag_key(tag),)
+def places(
+    target: int, contacts: Iterable[Contact], held: Iterable[bytes], limits: Limits, chance: Callable[[], int]
+) -> tuple[list[Contact], list[Contact]]:
+    """Whom to place a listing with: those near its tag's key, and those farther out; each in the order to be asked.
+
+    ``contacts``: everybody known around ``target``; ``held``: ids of those that hold it already, who are asked again
+    before others.  The near ones come with as many more as there are, for those that refuse or are gone.
+    """
+    everybody = sorted(contacts, key=lambda contact: contact.long_id ^ target)
+    near = everybody[: limits.k]
+    holding = frozenset(held)
+    far: list[Contact] = []
+    taken = {contact.id for contact in near}
+    for row in by_range(target, everybody).values():
+        inside = sum(contact.id in taken for contact in row)
+        groups = {group_of(contact.endpoint) for contact in row if contact.id in taken}
+        rest = [contact for contact in row if contact.id not in taken]
+        # Those who hold it first, then by chance: nobody can choose ids so that they are chosen.
+        rest.sort(key=lambda contact: (contact.id not in holding, chance()))
+        for contact in rest:
+            if inside >= limits.range_places:
+                break
+            group = group_of(contact.endpoint)
+            if group not in groups:
+                groups.add(group)
+                far.append(contact)
+                inside += 1
+    return near + [contact for contact in everybody[limits.k :] if contact not in far][: limits.k], far
 
 
 def shuffled(total: int, order: int, cursor: int) -> Iterator[int]:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from p2pgrid.dht.announcements import Announcement, Announcements
 from p2pgrid.dht.contacts import Contact
-from p2pgrid.dht.operations import Announce
-from p2pgrid.dht.placement import targets
+from p2pgrid.dht.placing import Place
 from p2pgrid.dht.store import OWN_GROUP
 from p2pgrid.errors import RemoteError
-from p2pgrid.ids import Tag
+from p2pgrid.ids import Tag, tag_key
 from p2pgrid.records import Listing, Verified
 
 if TYPE_CHECKING:
@@ -37,12 +36,16 @@ class Publisher:
         self.publish(one, ended, now)
 
     def publish(self, one: Announcement, ended: Callable[[int, float], None], now: float) -> None:
-        """One round of placing a listing of ours."""
+        """One round of placing a listing of ours; ``ended`` hears how many nodes near its tag hold it then."""
         engine = self._engine
         listing = self.announcements.sign(one, engine.profile.card.name, engine.profile.addresses())
         self._keep(listing)
         one.busy = True
         one.due = now + engine.limits.listing_ttl / 3 * (0.9 + 0.2 * engine.chance())
+
+        def near(held: list[Contact], at: float) -> None:
+            one.held = held
+            ended(len(held), at)
 
         def over(held: list[Contact], at: float) -> None:
             one.busy = False
@@ -50,11 +53,18 @@ class Publisher:
             self.announcements.rest(one, self.possible_holders(), at)
             if one not in self.announcements.all():  # withdrawn while it was being placed
                 self._take_back(one, at)
-            ended(len(held), at)
 
-        operation = Announce(engine, listing, targets(one.tag)[0], over)
+        operation = Place(engine, listing, near, over)
         engine.opened(operation)
-        operation.begin(now)
+        target = tag_key(one.tag)
+        before = list(one.held)
+
+        def seen(around: list[Contact], at: float) -> None:
+            known = {contact.id for contact in around}
+            around += [contact for contact in before if contact.id not in known]
+            operation.choose(int.from_bytes(target, "big"), around, [c.id for c in before], engine.dice, at)
+
+        engine.survey(target, seen, now)
 
     def withdraw(self, tag: Tag, dataset: bytes, now: float) -> bool:
         """Stop announcing, and tell those that hold the listing.  False when it was not announced."""
@@ -77,7 +87,7 @@ class Publisher:
         profile = self._engine.profile
         listing = self.announcements.sign_withdrawal(one, profile.card.name, profile.addresses())
         self._keep(listing)
-        operation = Announce(self._engine, listing, targets(one.tag)[0], lambda held, at: None)
+        operation = Place(self._engine, listing, lambda held, at: None, lambda held, at: None)
         self._engine.opened(operation)
         operation.place(list(one.held), now)
 

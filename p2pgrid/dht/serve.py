@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from p2pgrid import crypto
 from p2pgrid.dht import messages
@@ -21,22 +22,28 @@ from p2pgrid.dht.messages import (
     Stored,
     Tags,
 )
-from p2pgrid.dht.placement import targets
+from p2pgrid.dht.placement import shuffled
+from p2pgrid.dht.ranges import ALL_RANGES, spread
 from p2pgrid.dht.routing import Table
 from p2pgrid.dht.store import Store
 from p2pgrid.errors import LimitReached, RemoteError, RolledBack, WrongIdentity
+from p2pgrid.ids import tag_key
 from p2pgrid.records import NodeRecord, Verified, verify_listing
 
+TAGS_FRESH = 5.0
+"""Seconds for which one list of the store's tags is sampled from: to make it costs far more than an answer."""
 AROUND_NODES = 16
 AROUND_PAGE = 32
-CONTACTS_WITH_LISTINGS = 4
+CONTACT_BYTES = 40
+"""An IPv4 contact with its msgpack head; an IPv6 one takes 12 more."""
+CONTACTS_WITH_LISTINGS = 8
 """Contacts that a page of listings leaves room for."""
 
 
 class Desk:
     """Answers for one node.  ``now`` is the engine's time, ``wall()`` that of records."""
 
-    __slots__ = ("_limits", "_random", "_record", "_store", "_table", "_wall", "blame", "state")
+    __slots__ = ("_limits", "_random", "_record", "_row", "_row_at", "_store", "_table", "_wall", "blame", "state")
 
     def __init__(
         self,
@@ -52,12 +59,16 @@ class Desk:
         self._wall, self._record = wall, record
         self.blame = blame
         self.state = messages.ONLINE
+        self._row = store.tags()
+        self._row_at = float("-inf")
 
     def answer(self, request: Request, asker: Contact, room: int, proven: bool) -> bytes:
         """The encoded answer in at most ``room`` bytes; empty when it must wait until the address is proven."""
         if isinstance(request, FindNode):
-            near = self.near(int.from_bytes(request.target, "big"), asker, (room - AROUND_NODES) // 52)
-            return messages.encode(Nodes(request.call, near))
+            target, have = int.from_bytes(request.target, "big"), request.have
+            room -= AROUND_NODES
+            around = self._near(target, asker, room) if have is None else self._around(target, have, asker, room)
+            return messages.encode(Nodes(request.call, around))
         if isinstance(request, FindListings):
             return self._page(request, asker, room)
         if isinstance(request, Ping):
@@ -66,29 +77,32 @@ class Desk:
             return self._add(request, asker) if proven else b""
         return self._tags(request, room)
 
-    def near(self, target: int, asker: Contact, most: int) -> tuple[bytes, ...]:
-        """Packed contacts that answered when last asked, nearest first."""
-        wanted = min(self._limits.k, max(0, most))
-        peers: Sequence[Peer] = self._table.nearest(target, wanted + 4, asker.key)
-        good = [p.packed for p in peers if not p.fails and may_tell(asker.ip, p.ip)]
-        return tuple(good[:wanted])
+    def _near(self, target: int, asker: Contact, room: int) -> tuple[bytes, ...]:
+        """Packed contacts that answered when last asked, nearest first, in so many bytes."""
+        return _fitting(self._table.nearest(target, self._limits.k + 4, asker.key), self._limits.k, asker, room)
+
+    def _around(self, target: int, have: int, asker: Contact, room: int) -> tuple[bytes, ...]:
+        """The same, from every distance range around ``target`` but those of which the asker has enough."""
+        most = self._limits.k
+        turn = int.from_bytes(self._random(2), "big")
+        return _fitting(spread(target, self._table.peers(), have, most + 4, turn), most, asker, room)
 
     def _page(self, request: FindListings, asker: Contact, room: int) -> bytes:
         tag = request.tag
         total = self._store.total(tag)
-        key = int.from_bytes(targets(tag)[0], "big")
+        key = int.from_bytes(tag_key(tag), "big")
         room -= AROUND_PAGE
         if not total:
-            return messages.encode(Page(request.call, 0, 0, (), self.near(key, asker, room // 52)))
-        first = request.cursor == 0
-        kept = CONTACTS_WITH_LISTINGS * 52 if first else 0
+            return messages.encode(Page(request.call, 0, 0, (), self._around(key, request.have, asker, room)))
+        # A further page is asked for its listings; it names others only where the asker still looks for some.
+        kept = CONTACTS_WITH_LISTINGS * CONTACT_BYTES if request.have != ALL_RANGES else 0
         pairs, following = self._store.page(
             tag, request.order, request.cursor, request.limit, room - kept, self._wall()
         )
         left = room - sum(len(pair[0]) + 72 for pair in pairs)
-        near = self.near(key, asker, left // 52) if first else ()
+        around = self._around(key, request.have, asker, left) if kept else ()
         listings = tuple((pair[0], pair[1]) for pair in pairs)
-        return messages.encode(Page(request.call, total, following, listings, near))
+        return messages.encode(Page(request.call, total, following, listings, around))
 
     def _pong(self, request: Ping, room: int) -> bytes:
         record = self._record()
@@ -114,13 +128,28 @@ class Desk:
         return messages.STORED
 
     def _tags(self, request: SampleTags, room: int) -> bytes:
-        tags = self._store.tags()
-        start = int.from_bytes(self._random(4), "big") % max(1, len(tags))
-        chosen = []
+        """A random sample: each tag is as likely as every other, whoever has how many listings under it."""
+        now = self._wall()
+        if not 0.0 <= now - self._row_at <= TAGS_FRESH:
+            self._row, self._row_at = self._store.tags(), now
+        row, chosen = self._row, []
         room -= AROUND_NODES
-        for tag in (tags[start:] + tags[:start])[: request.limit]:
-            room -= len(tag.encode()) + 2
+        for position in islice(shuffled(len(row), int.from_bytes(self._random(8), "big"), 0), request.limit):
+            room -= len(row[position].encode()) + 2
             if room < 0:
                 break
-            chosen.append(tag)
-        return messages.encode(Tags(request.call, len(tags), tuple(chosen)))
+            chosen.append(row[position])
+        return messages.encode(Tags(request.call, len(row), tuple(chosen)))
+
+
+def _fitting(peers: Sequence[Peer], most: int, asker: Contact, room: int) -> tuple[bytes, ...]:
+    """Those that the asker can use, packed, as many as fit."""
+    found: list[bytes] = []
+    for peer in peers:
+        if peer.fails or peer.key == asker.key or not may_tell(asker.ip, peer.ip):
+            continue
+        room -= len(peer.packed) + 2
+        if room < 0 or len(found) == most:
+            break
+        found.append(peer.packed)
+    return tuple(found)

@@ -124,8 +124,9 @@ class Upkeep:
     def _fill(self, now: float) -> None:
         """After a join, look far ranges up soon, spread by chance, so that every range is known."""
         engine, limits = self._engine, self._limits
-        for bucket in engine.table.buckets:
-            if len(bucket) < limits.k // 2:
+        buckets = engine.table.buckets
+        for bucket in buckets:
+            if len(bucket) < (limits.k if len(buckets) == 1 else limits.k // 2):
                 bucket.last_updated = min(bucket.last_updated, now - limits.refresh + FILL_WITHIN * engine.chance())
 
     def _probe(self, now: float) -> None:
@@ -167,7 +168,8 @@ class Upkeep:
         if stale and len(self._engine.table):
             bucket = stale[0]
             bucket.last_updated = now
-            self._engine.walk(self._point_in(bucket), lambda found, at: None, now)
+            few = self._limits.join if len(self._engine.table.buckets) > 1 else 0
+            self._engine.walk(self._point_in(bucket), lambda found, at: None, now, few)
 
     def _point_in(self, bucket: Bucket) -> bytes:
         lower, upper = bucket.range

@@ -241,7 +241,7 @@ def test_well_sealed_nonsense_from_an_authenticated_peer(swarm):
         for message in (
             messages.Ping(1, True),
             messages.FindNode(2, bytes(20)),
-            messages.FindListings(3, TAG, 2**32 - 1, 2**31 - 1, 32),
+            messages.FindListings(3, TAG, 2**32 - 1, 2**31 - 1, 32, 0),
             messages.AddListing(4, (pair[0], bytes(64))),
             messages.SampleTags(5, 32),
             messages.Pong(6, 9, 2**60, "n", pair),
@@ -338,7 +338,7 @@ def test_a_stale_listing_that_comes_first_does_not_hide_the_newer_one(swarm, fre
 
 def test_a_publisher_that_signs_ever_newer_listings_is_handed_out_a_few_times(swarm):
     nodes = swarm.grow(3)
-    search = nodes[0].search(TAG, 100, lambda v: heard.append(v.record.seq), lambda near, at: None, swarm.now)
+    search = nodes[0].search(TAG, 100, lambda v: heard.append(v.record.seq), lambda near, at: None, swarm.now).search
     heard: list[int] = []
     for seq in range(1, 100):
         search.take(listing(swarm, nodes[1].identity, seq=seq))

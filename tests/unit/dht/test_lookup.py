@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pgrid.dht.contacts import Contact
-from p2pgrid.dht.lookup import MAX_HEARD, Lookup
+from p2pgrid.dht.limits import Limits
+from p2pgrid.dht.lookup import LIES, MAX_HEARD, Lookup
 
 TARGET = bytes(20)
 
@@ -19,15 +20,15 @@ def contacts(count: int, seed: int = 1) -> list[Contact]:
     return sorted(made, key=lambda c: c.long_id)
 
 
-def lookup(k: int = 4, alpha: int = 3, most: int = 64) -> Lookup:
-    return Lookup(TARGET, k, alpha, most, b"own" * 6 + b"xx")
+def lookup(k: int = 4, paths: int = 3, most: int = 64) -> Lookup:
+    return Lookup(TARGET, Limits(k=k, paths=paths, lookup_asked=most), b"own" * 6 + b"xx")
 
 
-def test_it_asks_the_nearest_alpha_first():
+def test_it_asks_the_nearest_first_one_a_path():
     everybody = contacts(20)
     search = lookup()
     search.add(everybody[::-1])
-    assert search.next() == everybody[:3]
+    assert set(search.next()) == set(everybody[:3])
     assert search.next() == []
     search.answered(everybody[0].id)
     assert search.next() == [everybody[3]]
@@ -114,3 +115,49 @@ def test_it_always_ends_and_never_asks_twice(fates, count):
             break
     assert search.done()
     assert len(asked) == len({c.id for c in asked})
+
+
+def test_what_a_misrouter_invents_holds_up_its_own_path_only():
+    everybody = contacts(60)
+    invented, honest = everybody[:40], everybody[40:]
+    search = lookup(k=4, paths=4)
+    search.add(honest[-4:])
+    liar, *others = search.next()
+    search.add(invented, liar.id)
+    search.answered(liar.id)
+    for number, contact in enumerate(others):
+        search.add(honest[number : number + 4], contact.id)
+        search.answered(contact.id)
+    asked = search.next()
+    assert len(set(asked) & set(invented)) == 1
+    assert len(set(asked) & set(honest)) == 3
+
+
+def test_a_teller_of_silent_contacts_is_believed_no_more():
+    everybody = contacts(60)
+    invented, honest = everybody[:40], everybody[40:]
+    search = lookup(k=4, paths=4)
+    search.add(honest)
+    liar, *others = search.next()
+    search.add(invented, liar.id)
+    for contact in (liar, *others):
+        search.answered(contact.id)
+    wasted = 0
+    while chosen := search.next():
+        for contact in chosen:
+            if contact in invented:
+                wasted += 1
+                search.slow(contact.id)
+            else:
+                search.answered(contact.id)
+    # One more may be in flight on each other path when the third is found silent.
+    assert wasted <= LIES + 3
+    assert search.done()
+    assert search.nearest() == honest[:4]
+
+
+def test_one_network_fills_no_lookup():
+    search = lookup(k=16)
+    for number in range(200):
+        search.add([Contact(number.to_bytes(32, "big"), f"66.6.6.{number}", 1000 + number)])
+    assert len(search._by_id) == Limits().lookup_group

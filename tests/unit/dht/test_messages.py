@@ -15,6 +15,7 @@ from p2pgrid.ids import normalise_tag
 
 calls = st.integers(0, m.MAX_CALL - 1)
 totals = st.integers(0, m.MAX_TOTAL - 1)
+ranges = st.integers(0, m.MAX_HAVE - 1)
 names = st.text(st.characters(codec="utf-8"), max_size=64)
 tags = st.text("abcdefgh-09é漢", min_size=1, max_size=64).map(normalise_tag)
 pairs = st.tuples(st.binary(max_size=640), st.binary(min_size=64, max_size=64))
@@ -24,8 +25,8 @@ small_pairs = st.tuples(st.binary(max_size=60), st.binary(min_size=64, max_size=
 every_message = st.one_of(
     st.builds(m.About, calls, names),
     st.builds(m.Ping, calls, st.booleans()),
-    st.builds(m.FindNode, calls, st.binary(min_size=20, max_size=20)),
-    st.builds(m.FindListings, calls, tags, calls, totals, st.integers(1, m.MAX_PAGE)),
+    st.builds(m.FindNode, calls, st.binary(min_size=20, max_size=20), st.none() | ranges),
+    st.builds(m.FindListings, calls, tags, calls, totals, st.integers(1, m.MAX_PAGE), ranges),
     st.builds(m.AddListing, calls, pairs),
     st.builds(m.SampleTags, calls, st.integers(1, m.MAX_TAGS)),
     st.builds(m.Pong, calls, st.integers(0, 255), st.integers(0, 2**62), names, st.none() | pairs),

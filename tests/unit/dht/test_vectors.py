@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from p2pgrid.crypto import Identity
@@ -15,6 +16,7 @@ from p2pgrid.dht.channel import Card, Channel
 from p2pgrid.dht.contacts import Contact, Endpoint, Peer
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.placement import shuffled
+from p2pgrid.dht.ranges import range_of, spread
 from p2pgrid.ids import normalise_tag, tag_key
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "dht.json"
@@ -32,6 +34,13 @@ class Chance:
     def __call__(self, size: int) -> bytes:
         self.count += 1
         return hashlib.blake2b(self.name + self.count.to_bytes(4, "big"), digest_size=size).digest()
+
+
+@dataclass
+class Number:
+    """An id without a key."""
+
+    long_id: int
 
 
 class Quiet:
@@ -81,7 +90,7 @@ def made_messages() -> dict[str, str]:
         m.About(1, "alice"),
         m.Ping(2, True),
         m.FindNode(3, bytes(range(20))),
-        m.FindListings(4, tag, 99, 3, 16),
+        m.FindListings(4, tag, 99, 3, 16, 0b1011),
         m.AddListing(5, pair),
         m.SampleTags(6, 8),
         m.Pong(7, m.ONLINE, 12, "bob", pair),
@@ -90,7 +99,8 @@ def made_messages() -> dict[str, str]:
         m.Stored(10, m.REFUSED_OLD),
         m.Tags(11, 2, (tag, normalise_tag("digits"))),
     )
-    return {type(message).__name__: m.encode(message).hex() for message in every}
+    named = {type(message).__name__: m.encode(message).hex() for message in every}
+    return named | {"FindNode in ranges": m.encode(m.FindNode(12, bytes(range(20)), 0b11)).hex()}
 
 
 def made_datagrams() -> dict[str, str]:
@@ -117,11 +127,15 @@ def made_datagrams() -> dict[str, str]:
 
 
 def made_values() -> dict[str, str]:
+    alice = int.from_bytes(ALICE.id, "big")
+    numbers = [Number(number << 150) for number in range(1, 21)]
     return {
         "alice_id": ALICE.id.hex(),
         "bob_packed_v4": Contact(BOB.public, *HERE[0]).packed.hex(),
         "bob_packed_v6": Contact(BOB.public, *HERE[1]).packed.hex(),
         "tag_key_mnist": tag_key(normalise_tag("#MNIST")).hex(),
+        "range_of_alice_around_mnist": str(range_of(int.from_bytes(tag_key(normalise_tag("#MNIST")), "big"), alice)),
+        "spread_of_1_to_20_around_0_turn_3": " ".join(str(one.long_id >> 150) for one in spread(0, numbers, 0, 9, 3)),
         "shuffled_10_of_order_7": " ".join(map(str, shuffled(10, 7, 0))),
     }
 
@@ -132,4 +146,4 @@ def test_the_code_makes_the_published_bytes():
 
 def test_the_published_messages_are_read():
     for name, encoded in json.loads(VECTORS.read_text())["messages"].items():
-        assert type(m.decode(bytes.fromhex(encoded))).__name__ == name
+        assert type(m.decode(bytes.fromhex(encoded))).__name__ == name.split()[0]

@@ -1,0 +1,82 @@
+"""Placing one listing: see who is around its tag, ask those near to hold it, then some in every range farther out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from p2pgrid.dht import messages
+from p2pgrid.dht.calls import Call
+from p2pgrid.dht.contacts import Contact
+from p2pgrid.dht.messages import AddListing, Answer, Stored
+from p2pgrid.dht.operations import MAKE_CALL, Asker, Ended, Operation
+from p2pgrid.dht.placement import places
+from p2pgrid.records import Listing, Verified
+
+FAR_AT_ONCE: Final = 2
+"""Far holders asked at the same time: nobody waits for them, and they must not crowd out what somebody waits for."""
+
+
+class Place(Operation):
+    """One round of placing.  ``near`` hears of those that hold it once the nearest were asked, ``ended`` of all."""
+
+    __slots__ = ("_ended", "_far", "_flying", "_held", "_listing", "_near", "_spare")
+
+    def __init__(self, asker: Asker, listing: Verified[Listing], near: Ended, ended: Ended) -> None:
+        super().__init__(asker)
+        self._listing = listing
+        self._near: Ended | None = near
+        self._ended = ended
+        self._held: list[Contact] = []
+        self._spare: deque[Contact] = deque()
+        """Farther ones, for near ones that refuse or are gone."""
+        self._far: deque[Contact] = deque()
+        self._flying = 0
+
+    def choose(
+        self, target: int, contacts: Iterable[Contact], held: Iterable[bytes], chance: Callable[[], int], now: float
+    ) -> None:
+        """Place it with the right ones of these."""
+        limits = self.asker.limits
+        near, far = places(target, contacts, held, limits, chance)
+        self._far.extend(far)
+        self._spare.extend(near[limits.k :])
+        self.place(near[: limits.k], now)
+
+    def place(self, holders: Sequence[Contact], now: float) -> None:
+        """Ask these to hold it, all at once."""
+        for contact in holders:
+            self._ask(contact, now)
+        self._go_on(now)
+
+    def answered(self, call: Call, answer: Answer, now: float) -> None:
+        self._flying -= 1
+        if isinstance(answer, Stored) and answer.verdict == messages.STORED:
+            self._held.append(call.contact)
+        elif self._near is not None and self._spare:
+            self._ask(self._spare.popleft(), now)
+        self._go_on(now)
+
+    def failed(self, call: Call, now: float) -> None:
+        self._flying -= 1
+        if self._near is not None and self._spare:
+            self._ask(self._spare.popleft(), now)
+        self._go_on(now)
+
+    def _ask(self, contact: Contact, now: float) -> None:
+        self._flying += 1
+        request = AddListing(MAKE_CALL, (self._listing.raw, self._listing.signature))
+        self.asker.ask(contact, request, self, now)
+
+    def _go_on(self, now: float) -> None:
+        if self.over:
+            return
+        if self._near is not None and not self._flying:
+            near, self._near = self._near, None
+            near(list(self._held), now)
+        while self._near is None and self._far and self._flying < FAR_AT_ONCE:
+            self._ask(self._far.popleft(), now)
+        if self._near is None and not self._flying and not self.over:
+            self.close()
+            self._ended(self._held, now)

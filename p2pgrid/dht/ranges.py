@@ -1,0 +1,56 @@
+"""Distance ranges: the nodes that share exactly so many leading bits with a point.
+
+Range 0 is the half of the network that differs in the first bit, range 1 the quarter that differs in the second, and so
+on: each is half as large as the one before, however many ids somebody grinds near the point.  That is why listings are
+placed, and looked for, in all of them (as discv5's topic discovery does: Krol et al., DISC-NG, 2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Protocol, TypeVar
+
+ID_BITS: Final = 160
+MAX_RANGE: Final = 62
+"""Ids that share more bits than this count as sharing these: 2**62 keys are beyond anybody's grinding."""
+ALL_RANGES: Final = (1 << MAX_RANGE + 1) - 1
+
+
+class Placed(Protocol):
+    """Anything with an id, as a number."""
+
+    long_id: int
+
+
+P = TypeVar("P", bound=Placed)
+
+
+def range_of(target: int, long_id: int) -> int:
+    """Leading bits that an id shares with a point, at most ``MAX_RANGE``."""
+    return min(ID_BITS - (target ^ long_id).bit_length(), MAX_RANGE)
+
+
+def by_range(target: int, peers: Iterable[P]) -> dict[int, list[P]]:
+    """Peers by their range around a point."""
+    found: dict[int, list[P]] = {}
+    for peer in peers:
+        shared = ID_BITS - (target ^ peer.long_id).bit_length()
+        found.setdefault(shared if shared < MAX_RANGE else MAX_RANGE, []).append(peer)
+    return found
+
+
+def spread(target: int, peers: Iterable[P], have: int, most: int, turn: int) -> list[P]:
+    """At most ``most`` peers from all ranges around a point: one of each, near to far, then a second of each, ...
+
+    ``have``: a bit for each range of which none are wanted.  ``turn`` chooses where in a range to begin, so that
+    different answers name different peers.
+    """
+    wanted = [row for r, row in sorted(by_range(target, peers).items(), reverse=True) if not have >> r & 1]
+    chosen: list[P] = []
+    step = 0
+    while wanted and len(chosen) < most:
+        for row in wanted[: most - len(chosen)]:
+            chosen.append(row[(turn + step) % len(row)])
+        step += 1
+        wanted = [row for row in wanted if len(row) > step]
+    return chosen

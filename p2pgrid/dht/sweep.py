@@ -1,0 +1,198 @@
+"""Whom to ask around a point when neighbours may be bought: some in every distance range.  No packets, no time.
+
+A lookup of the nearest nodes hears only those who bought the ids nearest to its target.  A sweep asks a few peers in
+each range instead (see ``ranges.py``): 45 ids next to the target fill the innermost ranges, and change nothing about
+how many honest ones are asked in the others.  Silent peers do not count, and each range has a bound for those as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from p2pgrid.dht.contacts import Contact
+from p2pgrid.dht.crowding import Crowding
+from p2pgrid.dht.limits import Limits
+from p2pgrid.dht.ranges import range_of
+
+ASKED, SLOW, DONE, FAILED = range(4)
+
+FAR: Final = 6.0
+"""A range this many bits before the depth of the network has over 32 nodes: one is asked, for a sample."""
+DEEP: Final = 2.0
+"""A range this many bits beyond the depth has an honest node one time in eight: whoever is there is asked less."""
+FEW: Final = 4
+"""With fewer answers than this, slow peers are waited for as long as nothing was found."""
+MOST_IN_RING: Final = 64
+"""Contacts remembered per range and round of widening."""
+TURN: Final = 0x9E3779B97F4A7C15
+
+
+class Ring:
+    """One range: who is there to be asked, and how far we are."""
+
+    __slots__ = ("answered", "asked", "flying", "known", "quota", "told", "tries")
+
+    def __init__(self, quota: int, tries: int) -> None:
+        self.quota, self.tries = quota, tries
+        self.known: list[Contact] = []
+        """From our own table: they were there lately."""
+        self.told: list[Contact] = []
+        self.asked = self.flying = self.answered = 0
+
+    def wants(self, wide: int) -> bool:
+        """Whether another one should be asked."""
+        return (
+            self.flying + self.answered < self.quota * wide
+            and self.asked < self.tries * wide
+            and bool(self.known or self.told)
+        )
+
+    def pick(self, turn: int) -> Contact:
+        """Somebody not yet asked, by chance."""
+        row = self.known or self.told
+        at = turn % len(row)
+        row[at], row[-1] = row[-1], row[at]
+        self.asked += 1
+        self.flying += 1
+        return row.pop()
+
+
+class Sweep:
+    """Asks in every range around ``target``.  ``depth``: log2 of the number of nodes, roughly."""
+
+    __slots__ = (
+        "_crowding",
+        "_depth",
+        "_flying",
+        "_limits",
+        "_seen",
+        "_slow",
+        "_states",
+        "_turn",
+        "answered",
+        "asked",
+        "contacts",
+        "most",
+        "rings",
+        "target",
+        "wide",
+    )
+
+    def __init__(self, target: bytes, own: bytes, limits: Limits, depth: float, turn: int) -> None:
+        self.target = int.from_bytes(target, "big")
+        self._limits, self._depth, self._turn = limits, depth, turn
+        self.rings: dict[int, Ring] = {}
+        self._seen: set[bytes] = {own}
+        self._crowding = Crowding(limits)
+        self._states: dict[bytes, tuple[Ring, int]] = {}
+        self.contacts: dict[bytes, Contact] = {}
+        """Everybody heard of, by id, until found silent."""
+        self._flying = self._slow = 0
+        self.asked = self.answered = 0
+        self.most = limits.lookup_asked
+        self.wide = 1
+        """Times the usual quota; see ``widen``."""
+
+    def add(self, contacts: Iterable[Contact], known: bool = False) -> None:
+        """Take in contacts; those already heard of change nothing."""
+        for contact in contacts:
+            if contact.id in self._seen:
+                continue
+            ring = self._ring(range_of(self.target, contact.long_id))
+            row = ring.known if known else ring.told
+            if len(row) >= MOST_IN_RING * self.wide or not self._crowding.admits(contact):
+                continue
+            self._seen.add(contact.id)
+            self.contacts[contact.id] = contact
+            row.append(contact)
+
+    def next(self) -> list[Contact]:
+        """Whom to ask now; they count as asked.  Every range gets its first before any gets its second."""
+        chosen: list[Contact] = []
+        at_once = self._limits.sweep if self.answered else self._limits.alpha
+        while self._flying < at_once and self.asked < self.most:
+            wide = self.wide
+            wanting = [(ring.asked, -r) for r, ring in self.rings.items() if ring.wants(wide)]
+            if not wanting:
+                break
+            ring = self.rings[-min(wanting)[1]]
+            self._turn = (self._turn * TURN + 1) % 2**64
+            contact = ring.pick(self._turn >> 20)
+            self._states[contact.id] = (ring, ASKED)
+            self._flying += 1
+            self.asked += 1
+            chosen.append(contact)
+        return chosen
+
+    def have(self) -> int:
+        """A bit for each range of which enough contacts are known."""
+        wide = self.wide
+        mask = 0
+        for r, ring in self.rings.items():
+            if ring.asked + len(ring.known) + len(ring.told) >= 2 * ring.quota * wide + 2:
+                mask |= 1 << r
+        return mask
+
+    def done_with(self, an_id: bytes) -> None:
+        """It answered; also good for one that was slow."""
+        ring, state = self._states.get(an_id, (None, FAILED))
+        if ring is None or state in (DONE, FAILED):
+            return
+        self._land(ring, state)
+        self._states[an_id] = (ring, DONE)
+        ring.answered += 1
+        self.answered += 1
+
+    def slow(self, an_id: bytes) -> None:
+        """It let one wait pass: ask somebody else as well."""
+        ring, state = self._states.get(an_id, (None, FAILED))
+        if ring is not None and state == ASKED:
+            self._land(ring, state)
+            self._slow += 1
+            self._states[an_id] = (ring, SLOW)
+
+    def failed(self, an_id: bytes) -> None:
+        """It never answered."""
+        ring, state = self._states.get(an_id, (None, FAILED))
+        if ring is not None and state in (ASKED, SLOW):
+            self._land(ring, state)
+            self._states[an_id] = (ring, FAILED)
+            self.contacts.pop(an_id, None)
+
+    def done(self, found: bool) -> bool:
+        """Whether nobody is left to ask or to wait for."""
+        if self._flying:
+            return False
+        if self.asked < self.most and any(ring.wants(self.wide) for ring in self.rings.values()):
+            return False
+        return not self._slow or self.answered >= FEW or (found and self.answered > 0)
+
+    def widen(self) -> None:
+        """Twice as many in every range, until everybody was asked."""
+        self.wide *= 2
+        self.most *= 2
+
+    def heard(self, an_id: bytes) -> bool:
+        """Whether it answered."""
+        return self._states.get(an_id, (None, FAILED))[1] == DONE
+
+    def _land(self, ring: Ring, state: int) -> None:
+        if state == ASKED:
+            self._flying -= 1
+            ring.flying -= 1
+        elif state == SLOW:
+            self._slow -= 1
+
+    def _ring(self, r: int) -> Ring:
+        ring = self.rings.get(r)
+        if ring is None:
+            limits = self._limits
+            if r < self._depth - FAR:
+                ring = Ring(1, 3)
+            elif r > self._depth + DEEP:
+                ring = Ring(2, 4)
+            else:
+                ring = Ring(limits.range_asked, 3 * limits.range_asked)
+            self.rings[r] = ring
+        return ring
