@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from p2pgrid.dht.limits import Limits
-    from p2pgrid.dht.udp import DhtNode, PeerInfo, Pong
+    from p2pgrid.dht.udp import DhtNode, PeerInfo, Pong, TagSample
 
-__all__ = ["DhtNode", "Limits", "PeerInfo", "Pong"]
+__all__ = ["DhtNode", "Limits", "PeerInfo", "Pong", "TagSample"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("DhtNode", "PeerInfo", "Pong"):
+    if name in ("DhtNode", "PeerInfo", "Pong", "TagSample"):
         from p2pgrid.dht import udp
 
         return getattr(udp, name)

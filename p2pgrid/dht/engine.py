@@ -28,6 +28,7 @@ from p2pgrid.dht.publisher import Publisher
 from p2pgrid.dht.ranges import spread
 from p2pgrid.dht.routing import Table
 from p2pgrid.dht.sampling import Sample
+from p2pgrid.dht.sampling import Sample
 from p2pgrid.dht.searching import Found, Reader, Search, Survey
 from p2pgrid.dht.serve import Desk
 from p2pgrid.dht.sessions import Session
@@ -192,6 +193,13 @@ class Engine:
         operation = PingOnce(self, want, ended)
         self._operations.add(operation)
         operation.begin(contact, now)
+        return operation
+
+    def sample_tags(self, ended: Callable[[float], None], now: float) -> Sample:
+        """Draw tags from peers across the id space, and from our own store."""
+        operation = Sample(self, int.from_bytes(self._random(20), "big"), self.store.tags(), ended)
+        self._operations.add(operation)
+        operation.begin(now)
         return operation
 
     def sample_tags(self, ended: Callable[[float], None], now: float) -> Sample:

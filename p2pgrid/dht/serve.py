@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
+from itertools import islice
 
 from p2pgrid import crypto
 from p2pgrid.dht import messages
@@ -23,6 +24,7 @@ from p2pgrid.dht.messages import (
     Tags,
 )
 from p2pgrid.dht.placement import shuffled
+from p2pgrid.dht.placement import shuffled
 from p2pgrid.dht.ranges import ALL_RANGES, spread
 from p2pgrid.dht.routing import Table
 from p2pgrid.dht.store import Store
@@ -30,6 +32,8 @@ from p2pgrid.errors import LimitReached, RemoteError, RolledBack, WrongIdentity
 from p2pgrid.ids import tag_key
 from p2pgrid.records import NodeRecord, Verified, verify_listing
 
+TAGS_FRESH = 5.0
+"""Seconds for which one list of the store's tags is sampled from: to make it costs far more than an answer."""
 TAGS_FRESH = 5.0
 """Seconds for which one list of the store's tags is sampled from: to make it costs far more than an answer."""
 AROUND_NODES = 16
@@ -43,7 +47,7 @@ CONTACTS_WITH_LISTINGS = 8
 class Desk:
     """Answers for one node.  ``now`` is the engine's time, ``wall()`` that of records."""
 
-    __slots__ = ("_limits", "_random", "_record", "_row", "_row_at", "_store", "_table", "_wall", "blame", "state")
+    __slots__ = ("_limits", "_random", "_record", "_row", "_row_at", "_row", "_row_at", "_store", "_table", "_wall", "blame", "state")
 
     def __init__(
         self,

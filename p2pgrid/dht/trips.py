@@ -25,7 +25,7 @@ def median(trips: int, last: int = TRIPS) -> float | None:
 
     None when there is none yet.
     """
-    known = []
+    known: list[int] = []
     while trips and len(known) < last:
         known.append(trips & MOST)
         trips >>= BITS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from p2pgrid.dht.sampling import TagSample
 from p2pgrid.dht.udp.node import DhtNode, PeerInfo, Pong
 
-__all__ = ["DhtNode", "PeerInfo", "Pong"]
+__all__ = ["DhtNode", "PeerInfo", "Pong", "TagSample"]

@@ -21,6 +21,7 @@ from p2pgrid.dht.health import State, probe_interval, state_of
 from p2pgrid.dht.limits import DEFAULT, Limits
 from p2pgrid.dht.messages import BUSY
 from p2pgrid.dht.messages import Pong as PongMessage
+from p2pgrid.dht.sampling import TagSample, best
 from p2pgrid.dht.trips import median
 from p2pgrid.dht.udp.hunt import Hunt
 from p2pgrid.dht.udp.sockets import DirectProtocol, bind, likely_ip, resolve
@@ -298,6 +299,23 @@ class DhtNode:
         finally:
             self._hunts.discard(hunt)
             hunt.stop()
+
+    async def sample_tags(self, text: str = "", *, limit: int = 100, timeout: float = 5.0) -> list[TagSample]:
+        """Tags of the grid that ``text`` may begin or mean, the likeliest first; the most seen ones without a text.
+
+        A sample: a few peers across the grid are asked, and what they name is unproven until a search finds a listing.
+        What is known after ``timeout`` seconds is returned.  Raises ``BadTag``, ``InvalidInput``.
+        """
+        text = normalise_tag(text) if text.strip().strip("#") else ""
+        if limit < 1:
+            raise InvalidInput("A sample of tags needs a limit of at least 1.")
+        drawn: asyncio.Future[None] = self._future()
+        sample = self._engine.sample_tags(lambda at: _settle(drawn, None), self._loop.time())
+        self._flush()
+        with contextlib.suppress(TimeoutError):
+            await self._wait(drawn, timeout)
+        sample.close()
+        return await asyncio.to_thread(best, sample.named, text, limit)  # 0.1 s for as many tags as there can be
 
     async def ping(self, peer: NodeId | str | Address, timeout: float = 3.0) -> Pong:
         """Ask a node whether it is there: by id (bytes or 40 hex digits), "host:port" or ``Address``.
