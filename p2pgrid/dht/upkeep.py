@@ -24,6 +24,9 @@ FORGET_EVERY: Final = 30.0
 FILL_WITHIN: Final = 30.0
 FEW: Final = 8
 MAX_BOOTSTRAP: Final = 64
+SEEK_FIRST: Final = 15.0
+SEEK_MOST: Final = 240.0
+"""Lost peers are tried again one at a time, after the first pause when one has come back, else ever more rarely."""
 REPUBLISH_AT_ONCE: Final = 4
 """Rounds of our own listings under way at the same time, when they are few."""
 
@@ -40,6 +43,8 @@ class Upkeep:
         "_rejoin",
         "_rejoin_at",
         "_saved",
+        "_seek",
+        "_seek_at",
         "_tick",
         "due",
     )
@@ -53,6 +58,8 @@ class Upkeep:
         self._joining = False
         self._rejoin = limits.rejoin_first
         self._rejoin_at = now
+        self._seek = SEEK_FIRST
+        self._seek_at = now
         self.due = min(self._tick, self._forget)
 
     def run(self, now: float) -> None:
@@ -75,6 +82,7 @@ class Upkeep:
             if self._engine.profile.card.server:
                 self._probe(now)
                 self._refresh(now)
+                self._seek_lost(now)
             if not self._joining and all(peer.fails for peer in self._engine.table.peers()):
                 self._join_again(now)
 
@@ -170,6 +178,23 @@ class Upkeep:
             bucket.last_updated = now
             few = self._limits.join if len(self._engine.table.buckets) > 1 else 0
             self._engine.walk(self._point_in(bucket), lambda found, at: None, now, few)
+
+    def _seek_lost(self, now: float) -> None:
+        """Try a peer again that was lost: after a partition, one that answers leads back to all the others."""
+        engine, lost = self._engine, self._engine.table.lost
+        if not lost or now < self._seek_at:
+            return
+        an_id = next(iter(lost))
+        lost[an_id] = entry = lost.pop(an_id)
+        self._seek_at = now + self._seek
+        self._seek = min(2 * self._seek, SEEK_MOST)
+
+        def answered(pong: Pong | None, rtt: float) -> None:
+            if pong is not None:
+                self._seek, self._seek_at = SEEK_FIRST, 0.0
+                engine.walk(engine.own_id(), lambda found, at: None, now + rtt)
+
+        engine.ping(entry.contact, False, answered, now)
 
     def _point_in(self, bucket: Bucket) -> bytes:
         lower, upper = bucket.range
