@@ -87,6 +87,8 @@ class Limits:
     group_listings: int = 4096
     total_listings: int = 8192
     total_bytes: int = 4 << 20
+    tenure: float = 3600.0
+    """A listing held this long gives way to a newcomer when nobody has more places than others: ``listing_ttl``."""
     listing_ttl: int = 3600
     """What we ask for our own listings."""
     page: int = 16

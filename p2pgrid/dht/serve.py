@@ -93,6 +93,7 @@ class Desk:
 
     def _page(self, request: FindListings, asker: Contact, room: int) -> bytes:
         tag = request.tag
+        self._store.sweep(self._wall())
         total = self._store.total(tag)
         key = int.from_bytes(tag_key(tag), "big")
         room -= AROUND_PAGE

@@ -1,110 +1,52 @@
 """Listings held for others: verified ones only, each newer than the last, within named limits, until they expire.
 
-What is full is shared: a newcomer takes a place from whoever has most of them, so that nobody, by coming first, keeps
-the others out.  Times are seconds since the epoch, as in the records.
+What is full is shared, as on each shelf: see ``shelf``.  Times are seconds since the epoch, as in the records.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Collection, Mapping
-from typing import Final, TypeVar
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Final
 
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.placement import WITHDRAWN_TTL, shuffled
-from p2pgrid.errors import LimitReached, RolledBack
+from p2pgrid.dht.shelf import OWN_GROUP, Entry, Key, Ranking, Shelf, count_down
+from p2pgrid.errors import LimitReached, Malformed, RemoteError, RolledBack
 from p2pgrid.ids import Tag
-from p2pgrid.records import Listing, Verified
+from p2pgrid.records import Listing, Verified, verify_listing
 
-Key = tuple[bytes, bytes]
-"""Publisher's key and dataset id: one listing a tag."""
+__all__ = ["OWN_GROUP", "Store"]
 
-OWN_GROUP: Final = b"own"
-"""The address group that our own listings count for in our own store.  They have no shares and make no room."""
+Item = tuple[Tag, Key]
 
 PAIR_AROUND: Final = 64 + 8
 """Bytes of a pair in a page beside its body: signature and msgpack heads."""
 
-T = TypeVar("T")
+ENDS_SPARE: Final = 64
+"""Ends of replaced listings that may lie about, beside one a listing."""
 
+TRIED: Final = 64
+"""Long held listings of lighter address groups that are passed over in search of one that must give way."""
 
-class Entry:
-    """A listing, the address group that sent it, and when it goes."""
-
-    __slots__ = ("expires", "group", "listing", "position")
-
-    def __init__(self, listing: Verified[Listing], group: bytes, expires: float, position: int) -> None:
-        self.listing, self.group, self.expires, self.position = listing, group, expires, position
-
-
-class Shelf:
-    """The listings of one tag: found by key, by position for random pages, and by who has how many."""
-
-    __slots__ = ("_groups", "_publishers", "by_key", "row")
-
-    def __init__(self) -> None:
-        self.by_key: dict[Key, Entry] = {}
-        self._groups: dict[bytes, dict[Key, None]] = {}
-        self._publishers: Counter[bytes] = Counter()
-        self.row: list[Entry] = []
-        """Those handed out; withdrawn ones are in ``by_key`` only."""
-
-    def add(self, key: Key, entry: Entry) -> None:
-        self.by_key[key] = entry
-        self._groups.setdefault(entry.group, {})[key] = None
-        self._publishers[key[0]] += 1
-
-    def take(self, key: Key) -> Entry:
-        entry = self.by_key.pop(key)
-        self.hide(entry)
-        _drop(self._groups, entry.group, key)
-        _count_down(self._publishers, key[0])
-        return entry
-
-    def in_the_way(self, publisher: bytes, group: bytes, limits: Limits) -> Key | None:
-        """Which listing goes for a new one of this publisher and group; None while there is room.
-
-        Raises ``LimitReached`` when nobody has more than they would.
-        """
-        if self._publishers[publisher] >= limits.tag_publisher_listings:
-            raise LimitReached("The publisher's share of the tag is used up.")
-        own: Collection[Key] = self._groups.get(group, {})
-        heavy = own
-        if len(own) < limits.tag_group_listings:
-            if len(self.by_key) - len(self._groups.get(OWN_GROUP, ())) < limits.tag_listings:
-                return None
-            most = self._groups[_heaviest(self._groups)]
-            heavy = most if len(most) > len(own) + 1 else own
-        counts = Counter(key[0] for key in heavy)
-        worst = max(counts, key=counts.__getitem__, default=b"")
-        if heavy is own and counts[worst] <= counts[publisher] + 1:
-            raise LimitReached("The tag's share of the store is used up.")
-        return [key for key in heavy if key[0] == worst][-1]
-
-    def show(self, entry: Entry) -> None:
-        entry.position = len(self.row)
-        self.row.append(entry)
-
-    def hide(self, entry: Entry) -> None:
-        if entry.position >= 0:
-            last = self.row.pop()
-            if last is not entry:
-                self.row[entry.position] = last
-                last.position = entry.position
-            entry.position = -1
+GROUP_SIZES: Final = (3, 4, 6, 8, 16, 18)
+"""What ``contacts.group_of`` gives."""
 
 
 class Store:
     """All of it."""
 
-    __slots__ = ("_by_group", "_by_publisher", "_ends", "_limits", "_shelves", "bytes", "count")
+    __slots__ = ("_by_publisher", "_ends", "_groups", "_limits", "_order", "_shelves", "bytes", "count")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._shelves: dict[Tag, Shelf] = {}
         self._by_publisher: Counter[bytes] = Counter()
-        self._by_group: dict[bytes, dict[tuple[Tag, Key], None]] = {}
+        self._groups: Ranking[Item] = Ranking()
+        self._order: dict[Item, Entry] = {}
+        """Those of others, the longest held first."""
         self._ends: list[tuple[float, Tag, Key]] = []
         self.count = 0
         self.bytes = 0
@@ -117,44 +59,46 @@ class Store:
         return [tag for tag, shelf in self._shelves.items() if shelf.row]
 
     def total(self, tag: Tag) -> int:
-        """Listings handed out for a tag."""
+        """Listings handed out for a tag, as of the last ``sweep``."""
         shelf = self._shelves.get(tag)
         return len(shelf.row) if shelf else 0
 
-    def put(self, listing: Verified[Listing], group: bytes, now: float) -> None:
-        """Hold it, in place of an older one.
+    def put(self, listing: Verified[Listing], group: bytes, now: float, since: float | None = None) -> None:
+        """Hold it, in place of an older one, whose address group and tenure it keeps.
 
-        When the tag's places or all are taken, one of whoever has most of them goes, if they have at least two more
-        than the newcomer.  Raises ``RolledBack`` when one as new is held, ``LimitReached`` when its share is used up.
+        When the places of the tag, of the address group or all are taken, one of whoever has most of them goes, if
+        they have at least two more than the newcomer; else the longest held, if that is ``tenure`` ago (``since``,
+        for a listing that was held before; else ``now``).  Nothing changes when it raises: ``RolledBack`` when one
+        as new is held, ``LimitReached`` when its share is used up.
         """
+        self.sweep(now)
         record = listing.record
         key = (record.key, record.dataset)
         shelf = self._shelves.get(record.tag)
         old = shelf.by_key.get(key) if shelf else None
-        if old is not None and old.listing.raw == listing.raw:
+        if shelf is not None and old is not None:
+            self._refresh(shelf, old, key, listing, now)
             return
-        if old is not None and old.listing.record.seq >= record.seq:
-            raise RolledBack("A listing is not newer than the one held.")
-        self._make_room(listing, group, old, shelf)
-        expires = float(listing.expires)
-        if old is not None:
-            expires = max(expires, old.expires) if record.ttl <= WITHDRAWN_TTL else expires
-            self._remove(record.tag, key)
+        for item in self._in_the_way(listing, group, now):
+            self._remove(*item)
+        entry = Entry(listing, group, now if since is None else min(since, now))
         shelf = self._shelves.setdefault(record.tag, Shelf())
-        entry = Entry(listing, group, expires, -1)
         shelf.add(key, entry)
         if record.ttl > WITHDRAWN_TTL:
             shelf.show(entry)
         self._by_publisher[record.key] += 1
-        self._by_group.setdefault(group, {})[record.tag, key] = None
+        if group != OWN_GROUP:
+            self._groups.add(group, (record.tag, key))
+            self._order[record.tag, key] = entry
         self.count += 1
-        self.bytes += len(listing.raw) + PAIR_AROUND
-        heapq.heappush(self._ends, (expires, record.tag, key))
+        self.bytes += _size(listing)
+        heapq.heappush(self._ends, (entry.expires, record.tag, key))
 
     def page(
         self, tag: Tag, order: int, cursor: int, limit: int, room: int, now: float
     ) -> tuple[list[list[bytes]], int]:
         """Pairs from ``cursor`` on in ``order``, at most ``limit`` and ``room`` bytes; and the next cursor (0: end)."""
+        self.sweep(now)
         shelf = self._shelves.get(tag)
         pairs: list[list[bytes]] = []
         if shelf is None:
@@ -162,13 +106,12 @@ class Store:
         at = cursor
         for position in shuffled(len(shelf.row), order, cursor):
             entry = shelf.row[position]
-            size = len(entry.listing.raw) + PAIR_AROUND
+            size = _size(entry.listing)
             if len(pairs) >= limit or size > room:
                 return pairs, at
             at += 1
-            if entry.expires > now:
-                pairs.append(entry.listing.to_wire())
-                room -= size
+            pairs.append(entry.listing.to_wire())
+            room -= size
         return pairs, 0
 
     def all(self, tag: Tag, now: float) -> list[Verified[Listing]]:
@@ -177,7 +120,7 @@ class Store:
         return [entry.listing for entry in shelf.row if entry.expires > now] if shelf else []
 
     def sweep(self, now: float) -> int:
-        """Drop what has expired; how many that were."""
+        """Drop what has expired; how many that were.  Costs next to nothing when nothing has."""
         gone = 0
         while self._ends and self._ends[0][0] <= now:
             expires, tag, key = heapq.heappop(self._ends)
@@ -189,39 +132,101 @@ class Store:
         return gone
 
     def next_end(self) -> float | None:
-        """When the next one expires."""
+        """When the next one expires, or earlier."""
         return self._ends[0][0] if self._ends else None
 
-    def _make_room(self, listing: Verified[Listing], group: bytes, old: Entry | None, shelf: Shelf | None) -> None:
-        size = len(listing.raw)
-        if old is not None:
-            if len(self._ends) >= 4 * self._limits.total_listings:
-                self._compact()
-            self._free(0, size - len(old.listing.raw), group)
+    def dump(self) -> list[list[object]]:
+        """What is held for others, the longest held first: body, signature, address group and since when of each."""
+        return [
+            [entry.listing.raw, entry.listing.signature, entry.group, entry.since] for entry in self._order.values()
+        ]
+
+    def load(self, rows: Sequence[object], now: float) -> int:
+        """Hold again what an earlier ``dump`` gave; how many were good.
+
+        Each is checked as if it came from a peer: signature, times, limits, and that no newer one is held.  A row
+        costs about 70 us, nearly all of it for the signature.
+        """
+        good = 0
+        for row in rows:
+            try:
+                raw, signature, group, since = _row(row)
+                self.put(verify_listing((raw, signature), now=now), group, now, since)
+            except RemoteError:
+                continue
+            good += 1
+        return good
+
+    # ------------------------------------------------------------ inside
+
+    def _refresh(self, shelf: Shelf, old: Entry, key: Key, listing: Verified[Listing], now: float) -> None:
+        if old.listing.raw == listing.raw:
             return
+        if old.listing.record.seq >= listing.record.seq:
+            raise RolledBack("A listing is not newer than the one held.")
+        tag, withdrawn = listing.record.tag, listing.record.ttl <= WITHDRAWN_TTL
+        grown = _size(listing) - _size(old.listing)
+        if grown > 0:
+            for item in self._for_room(0, grown, old.group, now - self._limits.tenure, (tag, key)):
+                self._remove(*item)
+        self.bytes += grown
+        old.listing = listing
+        expires = max(float(listing.expires), old.expires) if withdrawn else float(listing.expires)
+        if expires != old.expires:
+            old.expires = expires
+            heapq.heappush(self._ends, (expires, tag, key))
+            if len(self._ends) > 2 * self.count + ENDS_SPARE:
+                self._compact()
+        (shelf.hide if withdrawn else shelf.show)(old)
+
+    def _in_the_way(self, listing: Verified[Listing], group: bytes, now: float) -> list[Item]:
+        """What goes for a new listing.  Raises ``LimitReached``."""
+        record, limits, over = listing.record, self._limits, now - self._limits.tenure
+        items: list[Item] = []
         if group != OWN_GROUP:
-            self._check_shares(listing.record.key, group)
-            victim = shelf.in_the_way(listing.record.key, group, self._limits) if shelf is not None else None
-            if victim is not None:
-                self._remove(listing.record.tag, victim)
-        self._free(1, size + PAIR_AROUND, group)
+            if self._by_publisher[record.key] >= limits.publisher_listings:
+                raise LimitReached("The publisher's share of the store is used up.")
+            neighbours = self._groups.of(group)
+            if len(neighbours) >= limits.group_listings:
+                items.append(next(iter(neighbours)))
+                if self._order[items[0]].since > over:
+                    raise LimitReached("The address group's share of the store is used up.")
+            shelf = self._shelves.get(record.tag)
+            key = shelf.in_the_way(record.key, group, limits, over) if shelf is not None else None
+            # A place that a neighbour leaves on the same shelf is room enough there.
+            if key is not None and not (items and items[0][0] == record.tag):
+                items.append((record.tag, key))
+        freed = sum(_size(self._order[item].listing) for item in items)
+        return [*items, *self._for_room(1 - len(items), _size(listing) - freed, group, over, *items)]
 
-    def _check_shares(self, publisher: bytes, group: bytes) -> None:
-        if self._by_publisher[publisher] >= self._limits.publisher_listings:
-            raise LimitReached("The publisher's share of the store is used up.")
-        if len(self._by_group.get(group, ())) >= self._limits.group_listings:
-            raise LimitReached("The address group's share of the store is used up.")
-
-    def _free(self, more: int, grown: int, group: bytes) -> None:
-        """Drop listings of the address group that has most until so many more, and so many more bytes, fit."""
+    def _for_room(self, more: int, grown: int, group: bytes, over: float, *spared: Item) -> list[Item]:
+        """What goes so that so many more, and so many more bytes, fit: never what is ``spared``."""
         limits = self._limits
-        while self.count + more > limits.total_listings or self.bytes + grown > limits.total_bytes:
-            heavy: dict[tuple[Tag, Key], None] = self._by_group.get(_heaviest(self._by_group), {})
-            ours = 0 if group == OWN_GROUP else len(self._by_group.get(group, ())) + 1
-            if len(heavy) <= ours:
+        count, size = self.count + more, self.bytes + grown
+        items: list[Item] = []
+        if count <= limits.total_listings and size <= limits.total_bytes:
+            return items
+        candidates = self._givers(group, over)
+        while count > limits.total_listings or size > limits.total_bytes:
+            item = next(candidates, None)
+            if item is None:
                 raise LimitReached("The store is full.")
-            tag, key = next(reversed(heavy))
-            self._remove(tag, key)
+            if item not in spared and item not in items:
+                items.append(item)
+                count -= 1
+                size -= _size(self._order[item].listing)
+        return items
+
+    def _givers(self, group: bytes, over: float) -> Iterator[Item]:
+        """Who gives way to one more of this address group, in turn: first the heaviest, then the longest held."""
+        heavy = self._groups.most()
+        own = 0 if group == OWN_GROUP else len(self._groups.of(group)) + 1
+        yield from islice(reversed(heavy), max(0, len(heavy) - own))
+        for item, entry in islice(self._order.items(), TRIED):
+            if entry.since > over:
+                return
+            if entry.group == group or len(self._groups.of(entry.group)) >= max(own, 1):
+                yield item
 
     def _compact(self) -> None:
         """Forget the ends of entries that newer ones replaced."""
@@ -234,24 +239,25 @@ class Store:
         entry = shelf.take(key)
         if not shelf.by_key:
             del self._shelves[tag]
-        _count_down(self._by_publisher, key[0])
-        _drop(self._by_group, entry.group, (tag, key))
+        count_down(self._by_publisher, key[0])
+        if entry.group != OWN_GROUP:
+            self._groups.drop(entry.group, (tag, key))
+            del self._order[tag, key]
         self.count -= 1
-        self.bytes -= len(entry.listing.raw) + PAIR_AROUND
+        self.bytes -= _size(entry.listing)
 
 
-def _heaviest(groups: Mapping[bytes, Collection[object]]) -> bytes:
-    """The address group with most listings; our own is none."""
-    return max((name for name in groups if name != OWN_GROUP), key=lambda name: len(groups[name]), default=b"")
+def _size(listing: Verified[Listing]) -> int:
+    return len(listing.raw) + PAIR_AROUND
 
 
-def _drop(groups: dict[bytes, dict[T, None]], group: bytes, key: T) -> None:
-    del groups[group][key]
-    if not groups[group]:
-        del groups[group]
-
-
-def _count_down(counter: Counter[bytes], name: bytes) -> None:
-    counter[name] -= 1
-    if not counter[name]:
-        del counter[name]
+def _row(row: object) -> tuple[bytes, bytes, bytes, float]:
+    """Body, signature, group and tenure of a dumped listing.  Raises ``Malformed``."""
+    if not (isinstance(row, list) and len(row) == 4):
+        raise Malformed("A saved listing is no row of four.")
+    raw, signature, group, since = row
+    if not (isinstance(raw, bytes) and isinstance(signature, bytes) and isinstance(since, int | float)):
+        raise Malformed("A saved listing has fields of wrong types.")
+    if not isinstance(group, bytes) or len(group) not in GROUP_SIZES:
+        raise Malformed("A saved listing has no address group.")
+    return raw, signature, group, float(since)
