@@ -141,9 +141,9 @@ def _candidates(only: Iterable[str], run: Run) -> list[tuple[str, str]]:
 def quick(run: Run, candidates: list[tuple[str, str]], sizes: list[int]) -> None:
     """Small and short, and over in time whatever hangs."""
     run.ends = time.monotonic() + QUICK_SECONDS
-    run.notes.append("--quick: one short round; nobody is killed but ours, and no idle network was watched.")
+    run.notes.append("--quick: one short round, 32 at once only; only ours were killed, no idle network was watched.")
     python = [one for one in candidates if one[0] in ("ours", "kademlia")][:2]
-    task = Task("", "steady", "", 0, keys=40, settle=1.0, burst=1.0, kills=False, seed=1)
+    task = Task("", "steady", "", 0, keys=40, settle=1.0, burst=1.0, widths=(32,), kills=False, seed=1)
     for count in sizes:
         for system, loop in python:
             run.take(replace(task, system=system, loop=loop, count=count, kills=system == "ours"))
@@ -157,7 +157,7 @@ def quick(run: Run, candidates: list[tuple[str, str]], sizes: list[int]) -> None
 def full(run: Run, candidates: list[tuple[str, str]], sizes: list[int], chosen: argparse.Namespace) -> None:
     """Every system, size and phase, in turns."""
     first = dict(reversed(candidates))  # p2pgrid's own loop comes before the stock one
-    task = Task("", "steady", "", 0, keys=chosen.keys, settle=10.0, burst=10.0, kills=True, seed=1)
+    task = Task("", "steady", "", 0, keys=chosen.keys, settle=10.0, burst=10.0, widths=(32, 256), kills=True, seed=1)
     for number in range(chosen.rounds):
         for system, loop in candidates:
             if system in ("ours", "kademlia"):

@@ -15,11 +15,10 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from dht_peers.base import Got, isolate, resident_kib, traffic
 
-AT_ONCE: Final = (32, 256)
 WARM, STEADY, KILLED = 10_000, 20_000, 30_000
 """Where the keys of each phase begin: nothing that is measured was looked up before."""
 
@@ -29,7 +28,7 @@ class Task:
     """What one process measures.
 
     ``keys`` a phase; ``settle``: seconds after the last node is up; ``burst``: seconds that one throughput figure
-    takes at most; ``kills``: whether a fifth dies at the end of ``steady``.
+    takes at most; ``widths``: lookups in flight for those; ``kills``: whether a fifth dies at the end of ``steady``.
     """
 
     system: str
@@ -39,6 +38,7 @@ class Task:
     keys: int
     settle: float
     burst: float
+    widths: tuple[int, ...]
     kills: bool
     seed: int
 
@@ -94,7 +94,7 @@ class Bench:
 async def pooled(
     work: Sequence[Callable[[], Awaitable[Any]]], width: int, most: float = 600.0
 ) -> tuple[list[Any], float]:
-    """Results of these, ``width`` in flight, and the seconds they took; whatever is not done in ``most`` is given up."""
+    """Results of these, ``width`` in flight, and the seconds they took; what is not done in ``most`` is given up."""
     waiting = iter(work)
     results: list[Any] = []
     began = time.perf_counter()
@@ -164,7 +164,7 @@ async def lookups(bench: Bench) -> None:
 async def rates(bench: Bench) -> None:
     """Lookups in a second, with many in flight, after a round that is not measured."""
     for whole in (False, True) if bench.system.whole else (False,):
-        for width in AT_ONCE:
+        for width in bench.task.widths:
             keys = [bench.chance.choice(bench.range(STEADY)) for _ in range(4 * max(width, bench.keys))]
             work = [lambda key=key, whole=whole: bench.get(key, whole) for key in keys]
             await pooled(work[: 2 * width], width, bench.task.burst)
