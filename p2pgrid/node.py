@@ -14,6 +14,7 @@ from typing import Any, Final
 from p2pgrid import __version__
 from p2pgrid.config import NodeSettings
 from p2pgrid.dht import DhtNode
+from p2pgrid.dht.udp import inquiries
 from p2pgrid.domain.accounts import Role
 from p2pgrid.domain.runner import Runner
 from p2pgrid.domain.runner.confine import close_memory
@@ -38,6 +39,10 @@ DUTY_PAUSE: Final = 5.0
 """Seconds before a duty that failed is tried again."""
 TOLD: Final = 200
 """Characters of a stranger's answer that a log line may hold."""
+MOST_ASKED: Final = 1000
+"""Tags, or nodes of one tag, that the owner is told at once."""
+MOST_SECONDS: Final = 20.0
+"""Seconds that one question of the owner to the grid takes at most; the link waits for 30."""
 CLOSE_TIMEOUT: Final = 5.0
 CONFINED: Final = ("rlimits", "no-network", "own-processes", "hidden")
 """Measures without which a stranger's code is not run, unless the owner's settings say so."""
@@ -260,24 +265,18 @@ class Node:
         return {**self.health(), "counters": dict(self.dht.counters), "home": str(self.home.path)}
 
     async def _peers(self, args: dict[str, Any]) -> list[dict[str, Any]]:
-        return [
-            {
-                "id": peer.id.hex(),
-                "name": peer.name,
-                "address": f"{_bracketed(peer.address.ip)}:{peer.address.udp}",
-                "state": peer.state,
-                "latency_ms": peer.latency_ms,
-                "last_seen": peer.last_seen,
-            }
-            for peer in self.dht.peers()
-        ]
+        return inquiries.peer_rows(self.dht)
 
     async def _ping(self, args: dict[str, Any]) -> dict[str, Any]:
-        target = str(args.get("target", ""))
-        if target in (self.id, self.dht_address):
-            return {"id": self.id, "name": self.name, "rtt_ms": 0.0, "state": "online"}
-        pong = await self.dht.ping(target if ":" in target else parse_node_id(target))
-        return {"id": pong.id.hex(), "name": pong.name, "rtt_ms": pong.rtt_ms, "state": pong.state}
+        return await inquiries.ping_row(self.dht, str(args.get("target", "")))
+
+    async def _ping_tag(self, args: dict[str, Any]) -> list[dict[str, Any]]:
+        tag = normalise_tag(str(args.get("tag", "")))
+        return await inquiries.ping_tag_rows(self.dht, tag, limit=_limit(args), timeout=_seconds(args))
+
+    async def _tags(self, args: dict[str, Any]) -> list[dict[str, Any]]:
+        text = str(args.get("text", ""))
+        return await inquiries.tag_rows(self.dht, text, limit=_limit(args), timeout=_seconds(args))
 
     async def _find(self, args: dict[str, Any]) -> dict[str, Any] | None:
         found = await self.dht.find(parse_node_id(str(args.get("id", ""))))
@@ -357,6 +356,8 @@ OWN_VERBS: Final[dict[str, Callable[[Node, dict[str, Any]], Coroutine[Any, Any, 
     "node.status": Node._status,
     "node.peers": Node._peers,
     "node.ping": Node._ping,
+    "node.ping_tag": Node._ping_tag,
+    "node.tags": Node._tags,
     "node.find": Node._find,
     "node.land": Node._land,
 }
@@ -384,6 +385,18 @@ async def serve(settings: NodeSettings, home: Home, *, ready: Callable[[Node], N
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
         await asyncio.wait_for(node.close(), CLOSE_TIMEOUT + 5)
+
+
+def _limit(args: dict[str, Any]) -> int:
+    """How many the owner asks for, within bounds."""
+    value = args.get("limit")
+    return min(max(1, value), MOST_ASKED) if isinstance(value, int) else MOST_ASKED
+
+
+def _seconds(args: dict[str, Any]) -> float:
+    """How long the owner would wait, within bounds."""
+    value = args.get("timeout")
+    return min(max(0.1, float(value)), MOST_SECONDS) if isinstance(value, (int, float)) else MOST_SECONDS
 
 
 def _bracketed(ip: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from p2pgrid import __version__
-from p2pgrid.cli import check, datasets, land, launch, network, people, publish, requests, search, submit
+from p2pgrid.cli import check, datasets, land, launch, network, people, ping, publish, requests, search, submit, tags
 from p2pgrid.cli.ending import Grid
 
 app = typer.Typer(
@@ -39,8 +39,9 @@ app.command("check", epilog=check.EXAMPLES)(check.check)
 app.command("land", epilog=land.EXAMPLES)(land.land)
 app.command("id", epilog=network.ID_EXAMPLES)(network.id_)
 app.command("peers", epilog=network.PEERS_EXAMPLES)(network.peers)
-app.command("ping", epilog=network.PING_EXAMPLES)(network.ping)
+app.command("ping", epilog=ping.EXAMPLES)(ping.ping)
 app.command("search", epilog=search.EXAMPLES)(search.search)
+app.command("tags", epilog=tags.EXAMPLES)(tags.tags)
 app.add_typer(datasets.app, name="datasets")
 app.command("submit", epilog=submit.SUBMIT_EXAMPLES)(submit.submit)
 app.command("result", epilog=submit.RESULT_EXAMPLES)(submit.result)

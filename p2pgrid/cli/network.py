@@ -1,9 +1,12 @@
-"""``p2pgrid id``, ``peers`` and ``ping``: a node among others."""
+"""``p2pgrid id`` and ``peers``: a node among others."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,15 +14,22 @@ import typer
 
 from p2pgrid.cli import options as opt
 from p2pgrid.cli.output import Out
-from p2pgrid.cli.where import HEX_ID, client_node, own_place, running, visit
-from p2pgrid.errors import NotFound, NothingFound, UnknownNode
+from p2pgrid.cli.where import own_place, visit
+from p2pgrid.errors import NothingFound
 
 ID_EXAMPLES: Final = opt.examples("p2pgrid id", "p2pgrid id --node Bob --json")
-PEERS_EXAMPLES: Final = opt.examples("p2pgrid peers --node Bob")
-PING_EXAMPLES: Final = opt.examples(
-    "p2pgrid ping 127.0.0.1:8080", "p2pgrid ping --node Jane 5f0c9a1e8b7d6c5a4f3e2d1c0b9a8f7e6d5c4b3a"
-)
-PING_TIMEOUT: Final = 5.0
+PEERS_EXAMPLES: Final = opt.examples("p2pgrid peers --node Bob", "p2pgrid peers --sort latency")
+STATES: Final = ("online", "busy", "offline")
+
+
+class Sort(StrEnum):
+    """The orders of a list of peers."""
+
+    near = "near"
+    name = "name"
+    state = "state"
+    latency = "latency"
+    seen = "seen"
 
 
 def id_(node: opt.Node = None, home: opt.HomeFolder = None, as_json: opt.Json = False) -> None:
@@ -41,92 +51,52 @@ def id_(node: opt.Node = None, home: opt.HomeFolder = None, as_json: opt.Json = 
     out.pairs(fields, "p2pgrid")
 
 
-def peers(node: opt.Node = None, home: opt.HomeFolder = None, as_json: opt.Json = False) -> None:
-    """List the peers that a node knows."""
-    found = asyncio.run(_ask_owner(node, home, "node.peers"))
+def peers(
+    node: opt.Node = None,
+    sort: Annotated[Sort, typer.Option(help="In which order; near: by distance between ids.")] = Sort.near,
+    home: opt.HomeFolder = None,
+    as_json: opt.Json = False,
+) -> None:
+    """List the peers that a node knows, and how they are.
+
+    Latency is the median of the last nine round trips.
+    """
+    found = asyncio.run(ask_owner(node, home, "node.peers"))
     out = Out(as_json=as_json)
     if not found:
         fix = "Give it a way in: p2pgrid launch NAME --bootstrap HOST:PORT"
         out.fail(NothingFound("The node knows no peer yet.", fix=fix), {"peers": []})
+    if sort is not Sort.near:
+        found.sort(key=_order(sort))
     out.document({"peers": found})
     rows = [
-        (peer["name"], peer["id"], peer["address"], peer["state"], _ms(peer["latency_ms"]), _ago(peer["last_seen"]))
+        (peer["name"], peer["id"], peer["address"], peer["state"], ms(peer["latency_ms"]), _ago(peer["last_seen"]))
         for peer in found
     ]
     out.table(("name", "id", "address", "state", "latency", "last seen"), rows, f"Peers ({len(found)})")
+    counts = Counter(peer["state"] for peer in found)
+    out.note(", ".join(f"{counts[state]} {state}" for state in STATES))
 
 
-def ping(
-    target: Annotated[str, typer.Argument(help="host:port of its DHT, a node id, or an own node.", metavar="TARGET")],
-    node: opt.Node = None,
-    home: opt.HomeFolder = None,
-    bootstrap: opt.Bootstrap = None,
-    as_json: opt.Json = False,
-) -> None:
-    """Ping a peer over the DHT.
-
-    From one of your nodes when one is up, else as a guest of the grid.
-    """
-    out = Out(as_json=as_json)
-    with out.working(f"Pinging {target}"):
-        pong = asyncio.run(_ping(_address(target, home), node, home, bootstrap or []))
-    out.document(pong)
-    out.line(f"{pong['name']} {pong['id']} is {pong['state']}: {_ms(pong['rtt_ms'])}")
+def _order(sort: Sort) -> Callable[[dict[str, Any]], Any]:
+    match sort:
+        case Sort.name:
+            return lambda peer: (str(peer["name"]).casefold(), peer["id"])
+        case Sort.state:
+            return lambda peer: STATES.index(peer["state"]) if peer["state"] in STATES else len(STATES)
+        case Sort.latency:
+            return lambda peer: (peer["latency_ms"] is None, peer["latency_ms"] or 0.0)
+    return lambda peer: -float(peer["last_seen"] or 0.0)
 
 
-async def _ping(target: str, node: str | None, base: Path | None, bootstrap: list[str]) -> dict[str, Any]:
-    if not bootstrap:
-        try:
-            answer: dict[str, Any] = await _ask_owner(node, base, "node.ping", target=target)
-            return answer
-        except UnknownNode:
-            if node is not None:
-                raise
-    return await _ping_as_guest(target, base, bootstrap)
-
-
-async def _ping_as_guest(target: str, base: Path | None, bootstrap: list[str]) -> dict[str, Any]:
-    from p2pgrid.client.search import host_towards
-    from p2pgrid.dht import DhtNode
-    from p2pgrid.ids import parse_node_id
-
-    if HEX_ID.fullmatch(target):
-        async with client_node(base, bootstrap) as guest:
-            wanted = parse_node_id(target)
-            if await guest.find(wanted, PING_TIMEOUT) is None:
-                raise NotFound(f"No node with the id {target} was found on the grid.")
-            pong = await guest.ping(wanted, timeout=PING_TIMEOUT)
-    else:
-        guest = await DhtNode.start(host_towards([target]), 0, mode="client")
-        try:
-            pong = await guest.ping(target, timeout=PING_TIMEOUT)
-        finally:
-            await guest.close()
-    return {"id": pong.id.hex(), "name": pong.name, "rtt_ms": pong.rtt_ms, "state": pong.state}
-
-
-def _address(target: str, base: Path | None) -> str:
-    """What to ping: an own node's name becomes its address."""
-    from p2pgrid.errors import BadAddress
-    from p2pgrid.home import Home
-
-    if HEX_ID.fullmatch(target):
-        return target
-    if ":" in target and "/" not in target:
-        return target
-    if ":" not in target:
-        home = Home(target, base)
-        if home.exists:
-            return running(home).dht
-    raise BadAddress(f"{target[:80]!r} is no host:port, no node id and no own node.")
-
-
-async def _ask_owner(node: str | None, base: Path | None, verb: str, **args: Any) -> Any:
+async def ask_owner(node: str | None, base: Path | None, verb: str, **args: Any) -> Any:
+    """What one of your own running nodes answers.  Raises ``UnknownNode`` when it is not clear which, or none is up."""
     async with visit(own_place(node, base)) as client:
         return await client.door.call(verb, **args)
 
 
-def _ms(value: Any) -> str:
+def ms(value: Any) -> str:
+    """A latency for people."""
     return "" if value is None else f"{float(value):.1f} ms"
 
 

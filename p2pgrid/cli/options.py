@@ -19,7 +19,7 @@ HomeFolder = Annotated[
 ]
 
 
-def _own_names(incomplete: str) -> list[str]:
+def own_names(incomplete: str) -> list[str]:
     """Names of the nodes in the home folder, for the shell's completion."""
     from p2pgrid.home import homes
 
@@ -27,13 +27,11 @@ def _own_names(incomplete: str) -> list[str]:
 
 
 NAME_HELP: Final = "One of your own nodes; not needed when there is one."
-Node = Annotated[str | None, typer.Option("--node", "-n", help=NAME_HELP, metavar="NAME", autocompletion=_own_names)]
-OwnName = Annotated[str, typer.Argument(help="The node's name.", metavar="NAME", autocompletion=_own_names)]
+Node = Annotated[str | None, typer.Option("--node", "-n", help=NAME_HELP, metavar="NAME", autocompletion=own_names)]
+OwnName = Annotated[str, typer.Argument(help="The node's name.", metavar="NAME", autocompletion=own_names)]
 On = Annotated[
     str | None,
-    typer.Option(
-        "--on", help="A node: own name, URL, host:port or node id.", metavar="NODE", autocompletion=_own_names
-    ),
+    typer.Option("--on", help="A node: own name, URL, host:port or node id.", metavar="NODE", autocompletion=own_names),
 ]
 Email = Annotated[
     str | None,

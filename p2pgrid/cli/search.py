@@ -17,6 +17,7 @@ import typer
 from p2pgrid.cli import options as opt
 from p2pgrid.cli.output import Out
 from p2pgrid.cli.rows import Columns, layout
+from p2pgrid.cli.tags import tags_for_tab
 from p2pgrid.errors import NothingFound, P2PError
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class Question:
 
 
 def search(
-    tags: Annotated[list[str], typer.Argument(help="Tags, with or without #.", metavar="TAG...")],
+    tags: Annotated[
+        list[str], typer.Argument(help="Tags, with or without #.", metavar="TAG...", autocompletion=tags_for_tab)
+    ],
     any_: Annotated[bool, typer.Option("--any", help="Datasets with any of the tags; else with all.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-l", min=1, max=10_000, help="Results at most.")] = 100,
     timeout: Annotated[float, opt.timeout()] = 5,

@@ -24,6 +24,7 @@ COMMANDS = [
     ["peers"],
     ["ping"],
     ["search"],
+    ["tags"],
     ["submit"],
     ["result"],
     ["publish"],
