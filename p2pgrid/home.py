@@ -1,6 +1,6 @@
 """A node's home folder: its key, its owner's key, its lock, its run state, and where everything else lives.
 
-<base>/NAME/  node.key owner.key (0600)  config.toml  domain.sqlite  assets/  peers  port  log  run.json  lock
+<base>/NAME/  node.key owner.key (0600)  config.toml  domain.sqlite  assets/  peers  holdings  port  log  run.json  lock
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from p2pgrid.errors import BadConfig, BadHome, HomeInUse, UnknownNode
 from p2pgrid.ids import NAME_MAX, NAME_PATTERN
 
 BASE_VARIABLE: Final = "P2PGRID_HOME"
+HOLDINGS_BYTES: Final = 17 << 20
+"""Bytes of a file of holdings that are read; one that goes on after them is damaged."""
 LOCK_TRIES: Final = 5
 LOCK_PAUSE: Final = 0.02
 """Seconds between tries at the lock."""
@@ -218,6 +220,18 @@ class Home:
         except (OSError, RemoteError):
             return []
         return [item for item in raw if isinstance(item, bytes)] if isinstance(raw, list) else []
+
+    def save_holdings(self, document: bytes) -> None:
+        """Keep what the node holds for others for the next start."""
+        write_atomically(self.path / "holdings", document)
+
+    def load_holdings(self) -> bytes:
+        """What the node held in the last run, unchecked; nothing when the file is missing."""
+        try:
+            with open(self.path / "holdings", "rb") as file:
+                return file.read(HOLDINGS_BYTES)
+        except OSError:
+            return b""
 
 
 def homes(base: str | Path | None = None) -> list[Home]:

@@ -32,8 +32,8 @@ PORT_TRIES: Final = 16
 JOIN_INTERVAL: Final = 20.0
 """Seconds between joins at a gateway: it may have forgotten us, and it may be young."""
 FIRST_SAVE: Final = 2.0
-SAVE_INTERVAL: Final = 60.0
-"""Seconds between snapshots of the routing table."""
+SAVE_INTERVAL: Final = 120.0
+"""Seconds between saves of the routing table and of the listings held for others."""
 CONFLICT: Final = 409
 DUTY_PAUSE: Final = 5.0
 """Seconds before a duty that failed is tried again."""
@@ -93,7 +93,7 @@ class Node:
             log.warning("submitted code may run without full confinement: allow_unsandboxed is set")
         self.domain.on_change(self._changed.set)
         self._changed.set()
-        duties = [self._announce, self._save_peers]
+        duties = [self._announce, self._save]
         if self.settings.gateway:
             duties.append(self._join_gateway)
         for duty in duties:
@@ -151,6 +151,7 @@ class Node:
                     name=self.name,
                     http_port=http.port,
                     saved=self.home.load_peers(),
+                    holdings=self.home.load_holdings(),
                     advertise=settings.advertise,
                 )
             except PortTaken:
@@ -186,6 +187,7 @@ class Node:
         if hasattr(self, "dht"):
             with contextlib.suppress(P2PError):
                 self.home.save_peers(self.dht.snapshot())
+                self.home.save_holdings(self.dht.holdings())
         await self._held.aclose()
 
     # ------------------------------------------------------------ what it is
@@ -331,9 +333,10 @@ class Node:
             await asyncio.sleep(1.0)
         log.info("%s has joined the grid", self.name)
 
-    async def _save_peers(self) -> None:
+    async def _save(self) -> None:
         await asyncio.sleep(SAVE_INTERVAL if self._saved else FIRST_SAVE)
         await asyncio.to_thread(self.home.save_peers, self.dht.snapshot())
+        await asyncio.to_thread(self.home.save_holdings, self.dht.holdings())
         self._saved = True
 
     async def _join_gateway(self) -> None:

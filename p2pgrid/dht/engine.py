@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from p2pgrid import crypto
 from p2pgrid.dht import messages
@@ -352,9 +353,13 @@ class Engine:
         """Forget idle sessions."""
         self._channel.sessions.drop_idle(now)
 
-    def sweep(self) -> None:
-        """Forget expired listings."""
-        self.store.sweep(self._wall())
+    def sweep(self, now: float) -> float:
+        """Forget expired listings.  Returns when to do it again: as the next one expires, a second away at least."""
+        wall = self._wall()
+        self.store.sweep(wall)
+        end = self.store.next_end()
+        # A hair later than the end: what one clock calls its end may be a rounding short of it on the other.
+        return now + max(1.0, end - wall) + 0.01 if end is not None else inf
 
     def rate_load(self, lag: float) -> None:
         """The shell's word on how late we run, in seconds."""

@@ -45,6 +45,7 @@ class Upkeep:
         "_saved",
         "_seek",
         "_seek_at",
+        "_sweep",
         "_tick",
         "due",
     )
@@ -60,6 +61,7 @@ class Upkeep:
         self._rejoin_at = now
         self._seek = SEEK_FIRST
         self._seek_at = now
+        self._sweep = now + FORGET_EVERY
         self.due = min(self._tick, self._forget)
 
     def run(self, now: float) -> None:
@@ -69,13 +71,13 @@ class Upkeep:
         try:
             self._run(now)
         finally:
-            self.due = min(self._tick, self._forget)
+            self.due = min(self._tick, self._forget, self._sweep)
 
     def _run(self, now: float) -> None:
         if now >= self._forget:
             self._forget = now + FORGET_EVERY
             self._engine.drop_idle(now)
-            self._engine.sweep()
+        self._sweep = self._engine.sweep(now)
         if now >= self._tick:
             self._tick = now + self._limits.probe_gap * (0.75 + 0.5 * self._engine.chance())
             self._republish(now)
