@@ -7,7 +7,7 @@ import ipaddress
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -52,6 +52,8 @@ class NodeSettings(BaseSettings):
     """Any SQLAlchemy URL; SQLite in the home folder when unset.  Secret: it may hold a password."""
     allow_unsandboxed: bool = False
     """Run approved code even where this machine cannot take its network and other processes away from it."""
+    metrics: Literal["local", "all", "off"] = "local"
+    """Who may read ``GET /metrics``: callers on this machine, everybody who reaches the port, or nobody."""
     log_json: bool = False
     log_level: str = "INFO"
 

@@ -11,6 +11,7 @@ import inspect
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from aiohttp import web
@@ -28,7 +29,7 @@ from p2pgrid.errors import (
 )
 from p2pgrid.ids import Tag, normalise_tags
 from p2pgrid.link.answers import fit_list, fit_search
-from p2pgrid.link.pages import refuse_foreign_page
+from p2pgrid.link.pages import refuse_far_caller, refuse_foreign_page
 from p2pgrid.link.server import CLOSE_FIRST, AppServer
 from p2pgrid.link.websocket import LINK_PATH, LinkServer
 
@@ -70,10 +71,24 @@ class Door(Protocol):
         """``{"content": bool, "node-id", "name", "datasets": [...]}`` for normalised tags, ``match`` "all" or "any"."""
 
 
-def make_app(door: Door, link: LinkServer, on_loopback: Callable[[], bool]) -> web.Application:
+@dataclass(frozen=True, slots=True)
+class MetricsDoor:
+    """``GET /metrics``: ``text`` gives body and content type for an Accept header.
+
+    ``local_only``: for callers on this machine.  The numbers tell nobody's name, and still when and how much is
+    searched, announced and attacked here: that is the operator's to know, and a monitor runs beside the node.
+    """
+
+    text: Callable[[str], Awaitable[tuple[bytes, str]]]
+    local_only: bool = True
+
+
+def make_app(
+    door: Door, link: LinkServer, on_loopback: Callable[[], bool], metrics: MetricsDoor | None = None
+) -> web.Application:
     """The node's web application: the JSON door and ``/link``.  ``AppServer.close`` closes the links.
 
-    ``on_loopback`` says whether only this machine can reach it.
+    ``on_loopback`` says whether only this machine can reach it.  Without ``metrics`` there are none.
     """
 
     @web.middleware
@@ -101,6 +116,8 @@ def make_app(door: Door, link: LinkServer, on_loopback: Callable[[], bool]) -> w
     async def open_links(_: web.Application) -> None:
         link.open()
 
+    if metrics is not None:
+        app.router.add_get("/metrics", _metrics_handler(metrics))
     app.router.add_get("/health-check", health)
     app.router.add_get("/identity", identity)
     app.router.add_get("/dataset-tags", dataset_tags)
@@ -115,8 +132,18 @@ def make_app(door: Door, link: LinkServer, on_loopback: Callable[[], bool]) -> w
 class HttpServer(AppServer):
     """A node's web application on a port."""
 
-    def __init__(self, door: Door, link: LinkServer) -> None:
-        super().__init__(make_app(door, link, lambda: self.on_loopback))
+    def __init__(self, door: Door, link: LinkServer, metrics: MetricsDoor | None = None) -> None:
+        super().__init__(make_app(door, link, lambda: self.on_loopback, metrics))
+
+
+def _metrics_handler(metrics: MetricsDoor) -> Handler:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if metrics.local_only:
+            refuse_far_caller(request.remote, request.headers)
+        body, content_type = await metrics.text(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    return answer
 
 
 def parse_search(body: Any) -> tuple[list[Tag], str]:

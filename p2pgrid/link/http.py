@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2pgrid.link.connections import raise_open_files
-from p2pgrid.link.door import Door, HttpServer, error_response, make_app, parse_search, read_json
+from p2pgrid.link.door import Door, HttpServer, MetricsDoor, error_response, make_app, parse_search, read_json
 from p2pgrid.link.fetch import client_session, fetch_json
 from p2pgrid.link.links import Link
 from p2pgrid.link.server import AppServer
@@ -19,6 +19,7 @@ __all__ = [
     "LinkLimits",
     "LinkPeer",
     "LinkServer",
+    "MetricsDoor",
     "WebSocketStream",
     "client_session",
     "connect",

@@ -29,6 +29,7 @@ FLOORS = {
     "p2pgrid.domain": 2.0,
     "p2pgrid.project": 2.0,
     "p2pgrid.home": 3.0,
+    "p2pgrid.metrics": 3.0,
     "p2pgrid.logs": 3.0,
     # The fourth floor has an order of its own: the composition root, the client over it, the package's two faces.
     "p2pgrid.node": 4.0,

@@ -17,6 +17,7 @@ from asyncio_dgram.aio import DatagramServer
 from p2pgrid import crypto
 from p2pgrid.dht.contacts import Contact, Endpoint, Peer
 from p2pgrid.dht.engine import Engine
+from p2pgrid.dht.figures import Figures, figures_of
 from p2pgrid.dht.health import State, probe_interval, state_of
 from p2pgrid.dht.holdings import pack, unpack
 from p2pgrid.dht.limits import DEFAULT, Limits
@@ -226,6 +227,11 @@ class DhtNode:
         return dict(self._engine.counters)
 
     @property
+    def figures(self) -> Figures:
+        """The node in numbers, counted now."""
+        return figures_of(self._engine, self._loop.time(), self.probe_interval)
+
+    @property
     def announced(self) -> list[tuple[Tag, bytes, str]]:
         """Tag, dataset id and title of each listing that is kept announced."""
         return [(one.tag, one.dataset, one.title) for one in self._engine.publisher.announcements.all()]
@@ -268,6 +274,7 @@ class DhtNode:
         ``InvalidInput``, ``TooLarge``; after ``timeout`` seconds the round goes on and 0 is returned.
         """
         held: asyncio.Future[int] = self._future()
+        self._engine.counters["announces"] += 1
         self._engine.publisher.announce(
             normalise_tag(tag), dataset_id, title, lambda count, at: _settle(held, count), self._loop.time()
         )
@@ -302,6 +309,7 @@ class DhtNode:
             raise InvalidInput("A search needs a tag, match 'all' or 'any', and a limit of at least 1.")
         if self._closed:
             raise Unreachable("The DHT node was closed.")
+        self._engine.counters["searches"] += 1
         hunt = Hunt(self._engine, wanted, match, limit, self._loop.time())
         self._hunts.add(hunt)
         self._flush()
