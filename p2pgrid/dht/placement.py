@@ -33,7 +33,7 @@ def places(
     holding = frozenset(held)
     far: list[Contact] = []
     taken = {contact.id for contact in near}
-    for row in by_range(target, everybody).values():
+    for _, row in by_range(target, everybody):
         inside = sum(contact.id in taken for contact in row)
         groups = {group_of(contact.endpoint) for contact in row if contact.id in taken}
         rest = [contact for contact in row if contact.id not in taken]

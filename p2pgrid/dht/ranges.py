@@ -7,7 +7,7 @@ placed, and looked for, in all of them (as discv5's topic discovery does: Krol e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol, TypeVar
 
 ID_BITS: Final = 160
@@ -30,22 +30,21 @@ def range_of(target: int, long_id: int) -> int:
     return min(ID_BITS - (target ^ long_id).bit_length(), MAX_RANGE)
 
 
-def by_range(target: int, peers: Iterable[P]) -> dict[int, list[P]]:
-    """Peers by their range around a point."""
+def by_range(target: int, peers: Iterable[P]) -> list[tuple[int, list[P]]]:
+    """Peers by their range around a point, the nearest range first."""
     found: dict[int, list[P]] = {}
     for peer in peers:
         shared = ID_BITS - (target ^ peer.long_id).bit_length()
         found.setdefault(shared if shared < MAX_RANGE else MAX_RANGE, []).append(peer)
-    return found
+    return sorted(found.items(), reverse=True)
 
 
-def spread(target: int, peers: Iterable[P], have: int, most: int, turn: int) -> list[P]:
-    """At most ``most`` peers from all ranges around a point: one of each, near to far, then a second of each, ...
+def spread(rows: Iterable[Sequence[P]], most: int, turn: int) -> list[P]:
+    """At most ``most`` peers from all ranges: one of each, near to far, then a second of each, and so on.
 
-    ``have``: a bit for each range of which none are wanted.  ``turn`` chooses where in a range to begin, so that
-    different answers name different peers.
+    ``turn`` chooses where in a range to begin, so that different answers name different peers.
     """
-    wanted = [row for r, row in sorted(by_range(target, peers).items(), reverse=True) if not have >> r & 1]
+    wanted = [row for row in rows if row]
     chosen: list[P] = []
     step = 0
     while wanted and len(chosen) < most:

@@ -13,7 +13,7 @@ a point, is read off the bits of ``own XOR point``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import log2
 from statistics import median
 from typing import Final, NamedTuple
@@ -22,9 +22,8 @@ from kademlia.routing import KBucket, RoutingTable
 
 from p2pgrid.dht.contacts import KEY, Contact, Endpoint, Peer, group_of, is_local, site_of
 from p2pgrid.dht.limits import Limits
-from p2pgrid.ids import ID_BYTES
+from p2pgrid.dht.ranges import ID_BITS, by_range
 
-ID_BITS: Final = 8 * ID_BYTES
 ADDRESS_AT: Final = KEY + 2
 """Where the address begins in a packed contact: after key and port."""
 SITE_FACTOR: Final = 4
@@ -218,18 +217,23 @@ class Table(RoutingTable):  # type: ignore[misc]
             found = [peer for peer in found if peer.key != exclude]
         return found[:count]
 
-    def in_range(self, target: int, shared: int) -> list[Peer]:
-        """Everybody in a bucket who shares exactly so many (0..159) leading bits with ``target``."""
+    def ranges(self, target: int, but: int = 0) -> list[Sequence[Peer]]:
+        """Everybody in a bucket, in rows by the leading bits shared with ``target``, the most first.
+
+        Without the ranges whose bit is set in ``but``.  A bucket that holds neither ``target`` nor us is one range, so
+        only those in the one that does are looked at one by one.
+        """
+        buckets = self.buckets
+        last = len(buckets) - 1
         ours = ID_BITS - (self.own ^ target).bit_length()
-        last = len(self.buckets) - 1
-        if shared < ours:  # where we and the target are one, their range is ours
-            chosen = self.buckets[min(shared, last) : min(shared, last) + 1]
-        elif shared == ours:  # our own side of where the two part
-            chosen = self.buckets[min(ours + 1, last) :]
-        else:  # inside the bucket that holds the target
-            chosen = self.buckets[min(ours, last) : min(ours, last) + 1]
-        length = ID_BITS - shared
-        return [p for bucket in chosen for p in bucket.nodes.values() if (p.long_id ^ target).bit_length() == length]
+        at = min(ours, last)
+        rows: list[Sequence[Peer]] = [
+            row for r, row in by_range(target, buckets[at].nodes.values()) if not but >> r & 1
+        ]
+        if ours < last and not but >> ours & 1:  # our own side of where target and we part
+            rows.append([peer for bucket in buckets[ours + 1 :] for peer in bucket.nodes.values()])
+        rows += [list(buckets[r].nodes.values()) for r in range(at - 1, -1, -1) if not but >> r & 1]
+        return rows
 
     def depth(self) -> int:
         """How many ranges around any point hold somebody: log2 of the number of nodes, rounded; 0 when alone.

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from p2pgrid.dht.contacts import Peer
 from p2pgrid.dht.limits import Limits
+from p2pgrid.dht.ranges import MAX_RANGE, by_range
 from p2pgrid.dht.routing import ID_BITS, Table
 
 LIMITS = Limits(k=4, cache=3)
@@ -107,12 +108,16 @@ def test_buckets_keep_their_order_when_they_split():
         assert places == sorted(places)
 
 
-@given(st.integers(0, 300), st.integers(0, 2**ID_BITS - 1), st.integers(0, 2**ID_BITS - 1), st.integers(0, 12))
-def test_a_range_is_everybody_who_shares_so_many_leading_bits(count, target, own, shared):
+@given(
+    st.integers(0, 300), st.integers(0, 2**ID_BITS - 1), st.integers(0, 2**ID_BITS - 1), st.integers(0, 2**MAX_RANGE)
+)
+def test_ranges_are_everybody_in_rows_of_so_many_shared_leading_bits(count, target, own, but):
     made, _ = table(count, own)
     for point in (target, own, own ^ 1, own ^ (1 << 150)):
-        wanted = [p for p in made.peers() if ID_BITS - (p.long_id ^ point).bit_length() == shared]
-        assert sorted(made.in_range(point, shared), key=id) == sorted(wanted, key=id)
+        for without in (0, but):
+            wanted = [(r, row) for r, row in by_range(point, made.peers()) if not without >> r & 1]
+            rows = [row for row in made.ranges(point, without) if row]
+            assert [{p.id for p in row} for row in rows] == [{p.id for p in row} for _, row in wanted]
 
 
 @pytest.mark.parametrize(("count", "least", "most"), [(0, 0, 0), (1, 1, 6), (64, 5, 7), (1000, 9, 11), (8000, 12, 14)])

@@ -16,7 +16,7 @@ from p2pgrid.dht.channel import Card, Channel
 from p2pgrid.dht.contacts import Contact, Endpoint, Peer
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.placement import shuffled
-from p2pgrid.dht.ranges import range_of, spread
+from p2pgrid.dht.ranges import by_range, range_of, spread
 from p2pgrid.ids import normalise_tag, tag_key
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "dht.json"
@@ -128,14 +128,14 @@ def made_datagrams() -> dict[str, str]:
 
 def made_values() -> dict[str, str]:
     alice = int.from_bytes(ALICE.id, "big")
-    numbers = [Number(number << 150) for number in range(1, 21)]
+    rows = [row for _, row in by_range(0, [Number(number << 150) for number in range(1, 21)])]
     return {
         "alice_id": ALICE.id.hex(),
         "bob_packed_v4": Contact(BOB.public, *HERE[0]).packed.hex(),
         "bob_packed_v6": Contact(BOB.public, *HERE[1]).packed.hex(),
         "tag_key_mnist": tag_key(normalise_tag("#MNIST")).hex(),
         "range_of_alice_around_mnist": str(range_of(int.from_bytes(tag_key(normalise_tag("#MNIST")), "big"), alice)),
-        "spread_of_1_to_20_around_0_turn_3": " ".join(str(one.long_id >> 150) for one in spread(0, numbers, 0, 9, 3)),
+        "spread_of_1_to_20_around_0_turn_3": " ".join(str(one.long_id >> 150) for one in spread(rows, 9, 3)),
         "shuffled_10_of_order_7": " ".join(map(str, shuffled(10, 7, 0))),
     }
 
