@@ -29,7 +29,6 @@ from p2pgrid.dht.publisher import Publisher
 from p2pgrid.dht.ranges import spread
 from p2pgrid.dht.routing import Table
 from p2pgrid.dht.sampling import Sample
-from p2pgrid.dht.sampling import Sample
 from p2pgrid.dht.searching import Found, Reader, Search, Survey
 from p2pgrid.dht.serve import Desk
 from p2pgrid.dht.sessions import Session
@@ -203,13 +202,6 @@ class Engine:
         operation.begin(now)
         return operation
 
-    def sample_tags(self, ended: Callable[[float], None], now: float) -> Sample:
-        """Draw tags from peers across the id space, and from our own store."""
-        operation = Sample(self, int.from_bytes(self._random(20), "big"), self.store.tags(), ended)
-        self._operations.add(operation)
-        operation.begin(now)
-        return operation
-
     def snapshot(self) -> list[bytes]:
         """Packed contacts to start from next time: the longest known live ones first."""
         peers = [peer for peer in self.table.peers() if not peer.fails]
@@ -226,9 +218,9 @@ class Engine:
         return list((good if len(good) >= self.limits.k else near)[: self.limits.k])
 
     def around(self, target: bytes) -> list[Contact]:
-        point = int.from_bytes(target, "big")
-        good = [peer for peer in self.table.peers() if not peer.fails]
-        return list(spread(point, good, 0, 2 * self.limits.k, self.dice()))
+        rows = self.table.ranges(int.from_bytes(target, "big"))
+        good = [[peer for peer in row if not peer.fails] for row in rows]
+        return list(spread(good, 2 * self.limits.k, self.dice()))
 
     def depth(self) -> float:
         return self.table.depth()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
-from itertools import islice
 
 from p2pgrid import crypto
 from p2pgrid.dht import messages
@@ -24,7 +23,6 @@ from p2pgrid.dht.messages import (
     Tags,
 )
 from p2pgrid.dht.placement import shuffled
-from p2pgrid.dht.placement import shuffled
 from p2pgrid.dht.ranges import ALL_RANGES, spread
 from p2pgrid.dht.routing import Table
 from p2pgrid.dht.store import Store
@@ -32,8 +30,6 @@ from p2pgrid.errors import LimitReached, RemoteError, RolledBack, WrongIdentity
 from p2pgrid.ids import tag_key
 from p2pgrid.records import NodeRecord, Verified, verify_listing
 
-TAGS_FRESH = 5.0
-"""Seconds for which one list of the store's tags is sampled from: to make it costs far more than an answer."""
 TAGS_FRESH = 5.0
 """Seconds for which one list of the store's tags is sampled from: to make it costs far more than an answer."""
 AROUND_NODES = 16
@@ -47,7 +43,7 @@ CONTACTS_WITH_LISTINGS = 8
 class Desk:
     """Answers for one node.  ``now`` is the engine's time, ``wall()`` that of records."""
 
-    __slots__ = ("_limits", "_random", "_record", "_row", "_row_at", "_row", "_row_at", "_store", "_table", "_wall", "blame", "state")
+    __slots__ = ("_limits", "_random", "_record", "_row", "_row_at", "_store", "_table", "_wall", "blame", "state")
 
     def __init__(
         self,
@@ -89,7 +85,7 @@ class Desk:
         """The same, from every distance range around ``target`` but those of which the asker has enough."""
         most = self._limits.k
         turn = int.from_bytes(self._random(2), "big")
-        return _fitting(spread(target, self._table.peers(), have, most + 4, turn), most, asker, room)
+        return _fitting(spread(self._table.ranges(target, have), most + 4, turn), most, asker, room)
 
     def _page(self, request: FindListings, asker: Contact, room: int) -> bytes:
         tag = request.tag
