@@ -173,6 +173,17 @@ def site_of(group: bytes) -> bytes:
     return group[:6] if len(group) == 8 else b""
 
 
+def share_of(endpoint: Endpoint) -> bytes:
+    """What a store's shares count by: the address group, but of public IPv6 the /48.
+
+    Listings need no place in the id space, only addresses, and whoever owns a /48 could put one into every place that
+    a tag has.
+    """
+    group = group_of(endpoint)
+    site = site_of(group)
+    return b"/" + site if site else group
+
+
 def is_local(group: bytes) -> bool:
     """Whether it is a group of one: an endpoint of loopback."""
     return len(group) in (6, 18)

@@ -82,7 +82,7 @@ class Limits:
     tag_listings: int = 512
     tag_publisher_listings: int = 16
     tag_group_listings: int = 128
-    """Of one tag's places, for one address group (/24 or /64)."""
+    """Of one tag's places, for one address group (/24 or /48; see ``contacts.share_of``)."""
     publisher_listings: int = 256
     group_listings: int = 4096
     total_listings: int = 8192

@@ -7,7 +7,7 @@ from itertools import islice
 
 from p2pgrid import crypto
 from p2pgrid.dht import messages
-from p2pgrid.dht.contacts import Contact, Peer, group_of, may_tell
+from p2pgrid.dht.contacts import Contact, Peer, may_tell, share_of
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.messages import (
     AddListing,
@@ -120,7 +120,7 @@ class Desk:
             listing = verify_listing(request.pair, now=self._wall())
             if listing.record.key != asker.key:
                 raise WrongIdentity("A listing came from somebody else than its publisher.")
-            self._store.put(listing, group_of(asker.endpoint), self._wall())
+            self._store.put(listing, share_of(asker.endpoint), self._wall())
         except RemoteError as error:
             self.blame(error)
             if isinstance(error, LimitReached):

@@ -31,8 +31,8 @@ ENDS_SPARE: Final = 64
 TRIED: Final = 64
 """Long held listings of lighter address groups that are passed over in search of one that must give way."""
 
-GROUP_SIZES: Final = (3, 4, 6, 8, 16, 18)
-"""What ``contacts.group_of`` gives."""
+GROUP_SIZES: Final = (3, 4, 6, 7, 16, 18)
+"""What ``contacts.share_of`` gives."""
 
 
 class Store:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pgrid.crypto import Identity
-from p2pgrid.dht.contacts import group_of
+from p2pgrid.dht.contacts import share_of
 from p2pgrid.ids import normalise_tag
 from p2pgrid.records import Address, Listing, Verified, sign_listing
 
@@ -23,7 +23,7 @@ def test_a_listing_leaves_within_a_hundredth_of_its_life(swarm, ttl):
     holder, publisher = swarm.make(), Identity(b"p" * 32)
     swarm.run(swarm.random.uniform(1.0, 40.0))
     made = listing(swarm, publisher, ttl)
-    holder.store.put(made, group_of(("9.9.9.9", 9)), swarm.wall())
+    holder.store.put(made, share_of(("9.9.9.9", 9)), swarm.wall())
     swarm.run(made.expires - swarm.wall() - 0.001 * ttl)
     assert len(holder.store) == 1
     assert holder.store.total(TAG) == (1 if ttl > 60 else 0)
@@ -37,7 +37,7 @@ def test_an_expired_listing_is_in_no_answer_and_in_no_total(swarm, ttl):
     nodes = swarm.grow(4)
     publisher = Identity(b"p" * 32)
     for node in nodes:
-        node.store.put(listing(swarm, publisher, ttl), group_of(("9.9.9.9", 9)), swarm.wall())
+        node.store.put(listing(swarm, publisher, ttl), share_of(("9.9.9.9", 9)), swarm.wall())
     assert len(swarm.search(nodes[0], "lasting")) == 1
     swarm.run(ttl - 30.0)
     assert len(swarm.search(nodes[1], "lasting")) == 1
@@ -48,7 +48,7 @@ def test_an_expired_listing_is_in_no_answer_and_in_no_total(swarm, ttl):
 
 def test_what_a_restarted_holder_still_held_is_found_with_it_alone(swarm):
     holder, publisher = swarm.make(), Identity(b"p" * 32)
-    group = group_of(("9.9.9.9", 9))
+    group = share_of(("9.9.9.9", 9))
     for number, ttl in enumerate((100, 1000, 2000)):
         holder.store.put(listing(swarm, publisher, ttl, dataset=bytes([number]) * 16), group, swarm.wall())
     rows = holder.store.dump()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pgrid.crypto import Identity
-from p2pgrid.dht.contacts import group_of
+from p2pgrid.dht.contacts import share_of
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.placement import WITHDRAWN_TTL, shuffled
 from p2pgrid.dht.store import ENDS_SPARE, GROUP_SIZES, OWN_GROUP, Store
@@ -242,7 +242,7 @@ def test_a_store_full_of_one_address_takes_a_newcomer(limits):
 def test_no_strangers_address_group_passes_for_ourselves():
     assert len(OWN_GROUP) not in GROUP_SIZES
     for ip in ("111.119.110.7", "10.0.0.1", "127.0.0.1", "::1", "fe80::1", "2001:db8::1"):
-        assert len(group_of((ip, 4000))) in GROUP_SIZES
+        assert len(share_of((ip, 4000))) in GROUP_SIZES
 
 
 def test_our_own_listings_have_no_share_and_take_none_of_the_others():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from p2pgrid.crypto import Identity
+from p2pgrid.dht.contacts import share_of
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.placement import WITHDRAWN_TTL
 from p2pgrid.dht.shelf import Entry, Ranking
@@ -143,6 +144,16 @@ def test_what_is_refused_changes_nothing():
         store.put(listing(0, seq=2, title="x" * 90), b"g0", NOW + 3700)
     assert held(store) == before
     assert [made.record.seq for made in store.all(TAG, NOW)] == [1] * 4
+
+
+def test_the_65536_groups_of_one_48_have_one_share_of_a_tag():
+    limits = Limits()
+    store = Store(limits)
+    for number in range(2000):
+        put(store, share_of((f"2001:db8:7:{number:x}::1", 4000)), free(1000 * number, "t"))
+    assert store.total(TAG) == limits.tag_group_listings
+    assert all(put(store, share_of((f"9.9.{who}.9", 4000)), listing(who)) for who in range(64))
+    assert share_of(("2001:db8:7::1", 1)) != share_of(("2001:db8:8::1", 1))
 
 
 @pytest.mark.parametrize("kind", ["one key", "one address", "many addresses"])
