@@ -1,0 +1,158 @@
+"""The sweep by itself: whom it asks in which distance range, and when it is done."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pgrid.dht.contacts import Contact
+from p2pgrid.dht.limits import Limits
+from p2pgrid.dht.ranges import range_of
+from p2pgrid.dht.sweep import Sweep
+
+TARGET = bytes(20)
+LIMITS = Limits()
+DEPTH = 8.0
+
+
+class Placed(Contact):
+    """A contact with an id of our choice."""
+
+    __slots__ = ()
+
+    def __init__(self, number: int, shared: int) -> None:
+        super().__init__(number.to_bytes(32, "big"), f"20.{number // 250}.{number % 250}.7", 4000)
+        source = random.Random(number)
+        value = 1 << (159 - shared) | source.getrandbits(159 - shared)
+        self.id = value.to_bytes(20, "big")
+        self.long_id = value
+
+
+def sweep(limits: Limits = LIMITS) -> Sweep:
+    return Sweep(TARGET, b"own" * 6 + b"xx", limits, DEPTH, 7)
+
+
+def crowd(counts: dict[int, int]) -> list[Placed]:
+    """So many contacts in each range."""
+    numbers = iter(range(1, 10_000))
+    return [Placed(next(numbers), shared) for shared, count in counts.items() for _ in range(count)]
+
+
+def ranges(contacts: list[Contact]) -> Counter[int]:
+    return Counter(range_of(0, contact.long_id) for contact in contacts)
+
+
+def run(made: Sweep, silent: set[bytes] = frozenset()) -> list[Contact]:  # type: ignore[assignment]
+    """Answer at once, but for the silent; everybody asked."""
+    asked: list[Contact] = []
+    while chosen := made.next():
+        asked += chosen
+        for contact in chosen:
+            if contact.id in silent:
+                made.slow(contact.id)
+                made.failed(contact.id)
+            else:
+                made.done_with(contact.id)
+    return asked
+
+
+def test_every_range_is_asked_once_before_any_is_asked_twice():
+    made = sweep()
+    made.add(crowd(dict.fromkeys(range(10), 5)))
+    first: list[Contact] = []
+    while len(first) < 10:
+        for contact in made.next():
+            first.append(contact)
+            made.done_with(contact.id)
+    assert set(ranges(first[:10]).values()) == {1}
+
+
+def test_each_near_range_gives_three_and_each_far_one_a_single_answer():
+    made = sweep()
+    made.add(crowd(dict.fromkeys(range(11), 20)))
+    asked = ranges(run(made))
+    assert asked[0] == asked[1] == 1
+    assert all(asked[shared] == LIMITS.range_asked for shared in range(2, 11))
+    assert made.done(False)
+
+
+def test_45_silent_ids_ground_next_to_the_target_take_no_question_from_the_other_ranges():
+    made = sweep()
+    honest, bought = crowd({5: 5, 6: 3, 7: 2}), [Placed(5000 + n, 9 + n % 6) for n in range(45)]
+    made.add(bought)
+    made.add(honest)
+    asked = run(made, {contact.id for contact in bought})
+    assert {contact.id for contact in honest if range_of(0, contact.long_id) > 5} <= {contact.id for contact in asked}
+    assert ranges(asked)[5] == LIMITS.range_asked
+    assert len(asked) <= LIMITS.lookup_asked
+    assert made.done(False)
+
+
+def test_peers_of_our_own_table_come_before_those_only_told():
+    made = sweep()
+    told, known = crowd({6: 3}), [Placed(900 + n, 6) for n in range(3)]
+    made.add(told)
+    made.add(known, known=True)
+    assert {contact.id for contact in run(made)} == {contact.id for contact in known}
+
+
+def test_the_bits_of_have_are_the_ranges_with_enough():
+    made = sweep()
+    made.add(crowd({0: 1, 4: 2, 6: 20}))
+    assert made.have() == 1 << 6
+
+
+def test_a_wider_sweep_asks_everybody_in_the_end():
+    made = sweep()
+    everybody = crowd({0: 30, 1: 20, 5: 20})
+    made.add(everybody)
+    asked = run(made)
+    for _ in range(6):
+        made.widen()
+        asked += run(made)
+    assert {contact.id for contact in asked} == {contact.id for contact in everybody}
+    assert len(asked) == len(everybody)
+
+
+def test_slow_peers_are_waited_for_only_while_nothing_is_known():
+    made = sweep()
+    one, two = crowd({3: 2})
+    made.add([one, two])
+    assert len(made.next()) == 2
+    made.slow(one.id)
+    assert not made.done(False)
+    made.done_with(two.id)
+    assert made.done(True)
+    assert not made.done(False)
+    made.failed(one.id)
+    assert made.done(False)
+
+
+@given(
+    st.lists(st.integers(0, 14), max_size=60),
+    st.lists(st.sampled_from(["done_with", "slow", "failed"]), max_size=80),
+)
+def test_it_always_ends_and_never_asks_twice(placed, fates):
+    made = sweep()
+    made.add([Placed(number, shared) for number, shared in enumerate(placed, 1)])
+    asked: list[Contact] = []
+    flying: list[Contact] = []
+    slow: list[Contact] = []
+    for fate in [*fates, *["done_with"] * 300]:
+        flying += (chosen := made.next())
+        asked += chosen
+        if flying:
+            contact = flying.pop(0)
+            getattr(made, fate)(contact.id)
+            if fate == "slow":
+                slow.append(contact)
+        elif slow:
+            made.failed(slow.pop().id)
+        else:
+            break
+    assert made.done(False)
+    assert len(asked) == len({contact.id for contact in asked}) <= LIMITS.lookup_asked
+    assert made._flying == made._slow == 0
