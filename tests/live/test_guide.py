@@ -140,4 +140,7 @@ def test_every_snippet_of_the_guide_runs(tmp_path: Path) -> None:
     assert "[P2P-0407]" in printed
     assert "\nover 70\n" in printed
     assert "\nages hospital http://127.0.0.1:" in printed, "the search"
+    assert "\nField recordings at second, id " in printed
+    assert "\nsecond is online, " in printed
+    assert "\n['songs']\n" in printed
     assert "P2P-0403 | The e-mail and password do not belong" in printed

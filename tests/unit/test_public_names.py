@@ -82,6 +82,13 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert fresh(code) == "[]\n"
 
 
+def test_the_dht_alone_imports_no_room_beside_it() -> None:
+    """So that another program can embed it; see "Use just the DHT" in docs/guide.md."""
+    rooms = ("aiohttp", "sqlalchemy", "pydantic", "numpy", "typer", "rich", "prometheus_client")
+    code = f"import sys; from p2pgrid.dht import DhtNode; print([name for name in {rooms!r} if name in sys.modules])"
+    assert fresh(code) == "[]\n"
+
+
 def test_everything_can_be_imported_at_once() -> None:
     assert fresh("from p2pgrid import *; print(callable(login), roles.UPLOADER.value)") == "True Uploader\n"
 

@@ -339,11 +339,12 @@ class DhtNode:
         sample.close()
         return await asyncio.to_thread(best, sample.named, text, limit)  # 0.1 s for as many tags as there can be
 
-    async def ping(self, peer: NodeId | str | Address, timeout: float = 3.0) -> Pong:
-        """Ask a node whether it is there: by id (bytes or 40 hex digits), "host:port" or ``Address``.
+    async def ping(self, peer: NodeId | str | Address | PeerInfo, timeout: float = 3.0) -> Pong:
+        """Ask a node whether it is there: by id (bytes or 40 hex digits), "host:port", ``Address`` or ``PeerInfo``.
 
         Raises ``Unreachable``, ``BadAddress``, ``BadNodeId``.
         """
+        peer = peer.id if isinstance(peer, PeerInfo) else peer
         try:
             async with asyncio.timeout(timeout):
                 contact = await self._contact(peer)

@@ -60,7 +60,8 @@ async def test_three_nodes_announce_search_ping_and_find():
             [found] = [v async for v in node.search("digits")]
             assert (found.record.title, found.record.id) == ("Handwritten digits", b.id)
             assert found.record.addresses == (Address("127.0.0.1", b.address.udp, 8080),)
-        for peer in (b.id, b.id.hex(), where(b), b.address):
+        known = next(peer for peer in a.peers() if peer.id == b.id)
+        for peer in (b.id, b.id.hex(), where(b), b.address, known):
             pong = await a.ping(peer)
             assert (pong.id, pong.name, pong.state) == (b.id, "node-1", "online")
             assert 0 < pong.rtt_ms < 1000
