@@ -438,6 +438,8 @@ class Engine:
         for other in [p for p in self.table.peers() if p.port == peer.port and p.ip == peer.ip]:
             self.table.remove_contact(other)
         self.table.add_contact(peer)
+        if self.table.crowded:
+            self.counters["crowded"] = self.table.crowded
         self.gone_peers.back(peer.id)
         self.upkeep.met_somebody(self.heard_any)
 
