@@ -8,6 +8,7 @@ doubled ones, so that haste costs no packets where everybody is merely slow.
 from __future__ import annotations
 
 import heapq
+from math import inf
 from typing import Final, Protocol
 
 from p2pgrid.dht.contacts import Contact, Peer
@@ -52,7 +53,7 @@ class Call:
 class Calls:
     """All of a node's requests in flight, and its idea of a typical round trip."""
 
-    __slots__ = ("_limits", "_next", "_timers", "_typical", "by_number")
+    __slots__ = ("_limits", "_next", "_timers", "_typical", "by_number", "soonest")
 
     def __init__(self, limits: Limits, first: int) -> None:
         self._limits = limits
@@ -60,6 +61,9 @@ class Calls:
         self._typical = 0.0
         self._timers: list[tuple[float, int]] = []
         self.by_number: dict[int, Call] = {}
+        self.soonest = inf
+        """When to look again.  Perhaps earlier than anything is due: most calls are answered before, and to look in
+        vain once for many of them is cheaper than to find the next timer after each."""
 
     def __len__(self) -> int:
         return len(self.by_number)
@@ -75,12 +79,12 @@ class Calls:
             if self._next not in self.by_number:
                 return self._next
 
-    def begin(self, call: Call, peer: Peer | None, now: float) -> None:
-        """It is sent for the first time; due when it is slow."""
+    def begin(self, call: Call, wait: float, now: float) -> None:
+        """It is sent for the first time; due when it is slow, after ``wait``."""
         self.by_number[call.number] = call
         call.first = now
         call.tries = 1
-        self._arm(call, now + self.wait(peer))
+        self._arm(call, now + wait)
 
     def take(self, number: int, kind: int, key: bytes) -> Call | None:
         """The call that an answer from ``key`` belongs to, which is thereby over."""
@@ -101,11 +105,16 @@ class Calls:
     def due(self, now: float) -> list[Call]:
         """Calls whose wait has passed; ``again`` or ``end`` each."""
         found = []
-        while self._timers and self._timers[0][0] <= now:
-            when, number = heapq.heappop(self._timers)
+        while self._timers:
+            when, number = self._timers[0]
             call = self.by_number.get(number)
-            if call is not None and call.due == when:
+            waits = call is not None and call.due == when
+            if when > now and waits:
+                break
+            heapq.heappop(self._timers)
+            if call is not None and waits:
                 found.append(call)
+        self.soonest = self._timers[0][0] if self._timers else inf
         return found
 
     def slow(self, call: Call, peer: Peer | None, now: float) -> None:
@@ -129,16 +138,6 @@ class Calls:
         """Everything in flight to one peer."""
         return [call for call in self.by_number.values() if call.contact.key == key]
 
-    def next_due(self) -> float | None:
-        """When to look again."""
-        while self._timers:
-            when, number = self._timers[0]
-            call = self.by_number.get(number)
-            if call is not None and call.due == when:
-                return when
-            heapq.heappop(self._timers)
-        return None
-
     def wait(self, peer: Peer | None) -> float:
         """How long to wait for a first answer until it is called slow, in seconds."""
         limits = self._limits
@@ -150,4 +149,6 @@ class Calls:
 
     def _arm(self, call: Call, due: float) -> None:
         call.due = due
-        heapq.heappush(self._timers, (call.due, call.number))
+        heapq.heappush(self._timers, (due, call.number))
+        if due < self.soonest:
+            self.soonest = due

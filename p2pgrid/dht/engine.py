@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 from p2pgrid import crypto
 from p2pgrid.dht import messages
@@ -39,9 +39,8 @@ from p2pgrid.ids import NodeId, Tag, tag_key
 from p2pgrid.records import Listing, NodeRecord, Verified, verify_listing, verify_node
 
 
-@dataclass(frozen=True, slots=True)
-class Polled:
-    """What a poll found: datagrams to send now, and when to poll next."""
+class Polled(NamedTuple):
+    """What a poll found: datagrams to send now, and when to poll next; perhaps earlier than anything is due."""
 
     datagrams: list[tuple[bytes, Endpoint]]
     wake: float
@@ -114,27 +113,32 @@ class Engine:
     # ------------------------------------------------------------ the narrow door
 
     def receive(self, datagram: bytes, addr: Endpoint, now: float) -> None:
-        """Take one datagram.  Never raises for what a peer sent: it is dropped and counted by reason."""
+        """Take one datagram.  Never raises: what a peer did wrong is dropped and counted by reason."""
         self.counters["received"] += 1
         try:
             self._channel.receive(datagram, addr, now)
         except RemoteError as error:
             self.blame(error)
+        except Exception as error:  # a fault of ours that a datagram met; the next one may not
+            self.fault(error)
 
     def poll(self, now: float) -> Polled:
         """Do what is due, and hand over what is to be sent."""
-        for call in self.calls.due(now):
-            self._silent(call, now)
-        for endpoint in self.greetings.due(now):
-            self._channel.greet(endpoint)
-        self.upkeep.run(now)
+        calls, greetings, upkeep = self.calls, self.greetings, self.upkeep
+        if now >= calls.soonest:
+            for call in calls.due(now):
+                self._silent(call, now)
+        if now >= greetings.soonest:
+            for endpoint in greetings.due(now):
+                self._channel.greet(endpoint)
+        if now >= upkeep.due:
+            upkeep.run(now)
         while self._refused:
             call = self._refused.popleft()
             call.waiter.failed(call, now)
         datagrams, self._channel.outbox = self._channel.outbox, []
         self.counters["sent"] += len(datagrams)
-        wakes = (self.calls.next_due(), self.greetings.next_due(), self.upkeep.due)
-        return Polled(datagrams, min(wake for wake in wakes if wake is not None))
+        return Polled(datagrams, min(calls.soonest, greetings.soonest, upkeep.due))
 
     # ------------------------------------------------------------ what a shell asks for, beside publisher and profile
 
@@ -230,14 +234,15 @@ class Engine:
 
     def ask(self, contact: Contact, request: Request, waiter: Operation, now: float) -> None:
         number = self.calls.number()
-        body = messages.encode(_numbered(request, number))
+        body = messages.encode(request, number)
         call = Call(number, contact, request.kind + messages.ANSWER, body, first_packet_size(request), waiter)
         call.first = now
         if self.calls.full():
             self._refused.append(call)
             return
-        self.calls.begin(call, self.peer(contact), now)
-        if not self._transmit(call, now):
+        wait = self.calls.wait(self.peer(contact))
+        self.calls.begin(call, wait, now)
+        if not self._transmit(call, wait, now):
             self.calls.end(call)
             self._refused.append(call)
 
@@ -295,24 +300,24 @@ class Engine:
                 self.said(session, accept.answer, now)
             for call in waiting:
                 if call.number in self.calls.by_number:
-                    self._transmit(call, now)
+                    self._transmit(call, 0.0, now)
 
     def said(self, session: Session, body: bytes, now: float) -> None:
         message = messages.decode(body)
         peer = session.peer
         self._heard(peer, now)
-        if isinstance(message, About):
-            peer.name = message.name if message.name.isprintable() else ""
-        elif isinstance(message, Request):
+        if messages.is_request(message):
             answer = self._desk.answer(message, peer, _room(session), True)
             if answer:
                 self._channel.reply(session, answer, now)
-        else:
+        elif messages.is_answer(message):
             self._answered(peer, message, now)
+        elif isinstance(message, About):
+            peer.name = message.name if message.name.isprintable() else ""
 
     def asked(self, arrival: Arrival, now: float) -> None:
         request = messages.decode(arrival.init.request)
-        if not isinstance(request, Request):
+        if not messages.is_request(request):
             raise Malformed("A handshake carries no request.")
         # The asker is named for the answer only; it enters nothing until it proves its address.
         asker = Contact(arrival.key, *arrival.endpoint)
@@ -324,7 +329,7 @@ class Engine:
 
     def lost(self, session: Session, now: float) -> None:
         for call in self.calls.to(session.peer.key):
-            self._transmit(call, now)
+            self._transmit(call, self.calls.wait(session.peer), now)
 
     # ------------------------------------------------------------ inside
 
@@ -361,8 +366,7 @@ class Engine:
         """How many there are."""
         return len(self._channel.sessions)
 
-    def _transmit(self, call: Call, now: float) -> bool:
-        patience = self.calls.wait(self.peer(call.contact))
+    def _transmit(self, call: Call, patience: float, now: float) -> bool:
         try:
             self._channel.send(call.contact, call.body, call.size, patience, now)
         except RemoteError as error:  # a contact's key that is no key
@@ -384,7 +388,7 @@ class Engine:
                 if session is not None:
                     session.suspect = True  # perhaps it lost our session and its hint was lost too
             self.calls.again(call, now)
-            self._transmit(call, now)
+            self._transmit(call, self.calls.wait(peer), now)
             return
         self.calls.end(call)
         self._channel.give_up(call.contact.key)
@@ -446,12 +450,6 @@ class Engine:
     def _introduce(self, session: Session, now: float) -> None:
         """Prove our address, so that the peer may keep the session and take us into its table."""
         self._channel.reply(session, messages.encode(About(self.calls.number(), self.profile.card.name)), now)
-
-
-def _numbered(request: Request, number: int) -> Request:
-    kind = type(request)
-    values = [getattr(request, name) for name in kind.__slots__]
-    return kind(number, *values[1:])
 
 
 def _room(session: Session) -> int:

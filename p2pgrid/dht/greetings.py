@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from p2pgrid.dht.contacts import Contact, Endpoint
 from p2pgrid.dht.limits import Limits
@@ -25,11 +26,13 @@ class Greeting:
 class Greetings:
     """All of them, by address."""
 
-    __slots__ = ("_limits", "_open")
+    __slots__ = ("_limits", "_open", "soonest")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._open: dict[Endpoint, Greeting] = {}
+        self.soonest = inf
+        """When to look again; perhaps earlier than anybody is to be greeted."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -40,6 +43,7 @@ class Greetings:
         if greeting is None:
             greeting = self._open[endpoint] = Greeting(self._limits.try_first, now)
         greeting.ended.append(ended)
+        self.soonest = min(self.soonest, greeting.due)
 
     def due(self, now: float) -> list[Endpoint]:
         """Whom to greet now (again)."""
@@ -56,6 +60,7 @@ class Greetings:
             greeting.due = now + greeting.wait
             greeting.wait *= 2
             again.append(endpoint)
+        self.soonest = min((greeting.due for greeting in self._open.values()), default=inf)
         return again
 
     def answered(self, contact: Contact, now: float) -> None:
@@ -64,7 +69,3 @@ class Greetings:
         if greeting is not None:
             for ended in greeting.ended:
                 ended(contact, now)
-
-    def next_due(self) -> float | None:
-        """When to look again."""
-        return min((greeting.due for greeting in self._open.values()), default=None)

@@ -19,13 +19,21 @@ WINDOW: Final = 64
 _MASK: Final = (1 << WINDOW) - 1
 
 FROM_INITIATOR, FROM_RESPONDER, IN_ACCEPT = 1, 2, 3
+USED_AGAIN: Final = 1.0
+"""Seconds within which the use of a session is noted once."""
 COUNTER_MOST: Final = 2**31
 """A session is renewed long before its 32-bit counter could come round."""
 
 
 def nonce(direction: int, counter: int) -> bytes:
-    """12 bytes, unlike any other under the same key."""
+    """12 bytes, unlike any other under the same key: the direction, seven zeros, the counter in four bytes."""
     return (direction << 88 | counter).to_bytes(12, "big")
+
+
+_FROM_INITIATOR: Final = nonce(FROM_INITIATOR, 0)[:8]
+_FROM_RESPONDER: Final = nonce(FROM_RESPONDER, 0)[:8]
+_DATA: Final = bytes([packets.DATA])
+_TICKETED: Final = bytes([packets.TICKETED])
 
 
 class Session:
@@ -64,21 +72,23 @@ class Session:
         """The next datagram."""
         counter = self.sent
         self.sent += 1
-        direction = FROM_INITIATOR if self.initiator else FROM_RESPONDER
-        head = self.remote + counter.to_bytes(4, "big")
-        sealed = crypto.seal(self.key, nonce(direction, counter), message, head)
+        number = counter.to_bytes(4, "big")
+        head = self.remote + number
+        once = (_FROM_INITIATOR if self.initiator else _FROM_RESPONDER) + number
+        sealed = crypto.seal(self.key, once, message, head)
         if self.ticket is not None:
-            return bytes([packets.TICKETED]) + self.ticket + head + sealed
-        return bytes([packets.DATA]) + head + sealed
+            return _TICKETED + self.ticket + head + sealed
+        return _DATA + head + sealed
 
     def open(self, packet: bytes) -> bytes:
         """The message in ``sid, counter, sealed``.  Raises ``Replayed`` or ``BadSeal``; then nothing has changed."""
-        counter = int.from_bytes(packet[8:12], "big")
+        number = packet[8:12]
+        counter = int.from_bytes(number, "big")
         behind = self._top - counter
         if behind >= 0 and (behind >= WINDOW or self._window >> behind & 1):
             raise Replayed("A packet came twice, or far too late.")
-        direction = FROM_RESPONDER if self.initiator else FROM_INITIATOR
-        message = crypto.unseal(self.key, nonce(direction, counter), packet[12:], packet[:12])
+        once = (_FROM_RESPONDER if self.initiator else _FROM_INITIATOR) + number
+        message = crypto.unseal(self.key, once, packet[12:], packet[:12])
         if behind < 0:
             self._window = (self._window << -behind | 1) & _MASK if -behind < WINDOW else 1
             self._top = counter
@@ -140,11 +150,12 @@ class SessionTable:
         if endpoint != session.endpoint:
             raise BadSeal("A packet of a session came from another address than the one it proved.")
         message = session.open(packet)
-        session.used = now
         session.ticket = None
         session.suspect = False
-        # Order is use: the first is the least recently used.
-        self._by_sid[session.sid] = self._by_sid.pop(session.sid)
+        if now - session.used >= USED_AGAIN:
+            # Order is use: the first is the least recently used.
+            session.used = now
+            self._by_sid[session.sid] = self._by_sid.pop(session.sid)
         return message
 
     def drop_idle(self, now: float) -> None:

@@ -30,6 +30,16 @@ class DirectProtocol(Protocol):
         super().__init__(*self.queues)
         self.sink: Callable[[bytes, tuple[Any, ...]], None] | None = None
         self.fault: Callable[[Exception], None] | None = None
+        self.full = False
+        """More bytes wait for the socket than the transport's limit."""
+
+    def pause_writing(self) -> None:
+        self.full = True
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self.full = False
+        super().resume_writing()
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         if self.sink is not None:

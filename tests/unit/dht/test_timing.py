@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from p2pgrid.dht.calls import SLOW_MOST, Call, Calls
@@ -42,7 +44,7 @@ def test_strangers_are_given_what_is_typical_here():
     calls = Calls(LIMITS, 0)
     for _ in range(30):
         one = call()
-        calls.begin(one, None, 0.0)
+        calls.begin(one, calls.wait(None), 0.0)
         calls.take(1, 17, bytes(32))
         calls.measured(one, peer(), 0.05)
     assert 0.15 < calls.wait(None) < 0.25
@@ -51,11 +53,11 @@ def test_strangers_are_given_what_is_typical_here():
 def test_a_call_is_first_slow_then_tried_again_and_then_over():
     calls = Calls(LIMITS, 0)
     one = call()
-    calls.begin(one, None, 0.0)
+    calls.begin(one, calls.wait(None), 0.0)
     times = []
     while len(times) < 10:
-        now = calls.next_due()
-        if now is None:
+        now = calls.soonest
+        if now == inf:
             break
         times.append(now)
         assert calls.due(now - 0.0001) == []
@@ -72,19 +74,20 @@ def test_a_call_is_first_slow_then_tried_again_and_then_over():
 
 def test_an_answer_counts_only_from_whom_was_asked_and_what_was_asked():
     calls = Calls(LIMITS, 0)
-    calls.begin(call(), None, 0.0)
+    calls.begin(call(), calls.wait(None), 0.0)
     assert calls.take(1, 17, b"x" * 32) is None
     assert calls.take(1, 18, bytes(32)) is None
     assert calls.take(2, 17, bytes(32)) is None
     assert calls.take(1, 17, bytes(32)) is not None
     assert calls.take(1, 17, bytes(32)) is None
-    assert calls.next_due() is None
+    assert calls.due(10.0) == []
+    assert calls.soonest == inf
 
 
 def test_numbers_in_use_are_not_given_twice():
     calls = Calls(LIMITS, 2**32 - 2)
-    calls.begin(call(2**32 - 1), None, 0.0)
-    calls.begin(call(0), None, 0.0)
+    calls.begin(call(2**32 - 1), calls.wait(None), 0.0)
+    calls.begin(call(0), calls.wait(None), 0.0)
     assert calls.number() == 1
 
 
@@ -94,7 +97,7 @@ def test_a_silent_address_is_greeted_a_few_times_and_told_once():
     for _ in range(2):
         greetings.begin(("10.0.0.1", 1), lambda contact, at: told.append(contact), 0.0)
     sent = 0
-    while (now := greetings.next_due()) is not None:
+    while (now := greetings.soonest) < inf:
         sent += len(greetings.due(now))
     assert sent == LIMITS.tries
     assert told == [None, None]
