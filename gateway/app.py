@@ -8,7 +8,8 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -32,6 +33,9 @@ from p2pgrid.errors import (
     StorageError,
     TooManyCalls,
 )
+
+if TYPE_CHECKING:
+    from gateway.metrics import Metrics
 
 _LOG = logging.getLogger("gateway")
 _STATUS: Final[tuple[tuple[type[P2PError], int], ...]] = (
@@ -81,6 +85,7 @@ class Api:
         self._clock = clock
         self._wall = wall
         self._started = clock()
+        self._metrics: Metrics | None = None
         self._join_rate = RateTable(settings.join_rate, settings.loopback_rate)
         self._search_rate = RateTable(settings.search_rate, settings.loopback_rate)
 
@@ -93,6 +98,7 @@ class Api:
                 web.post("/join", self._join),
                 web.post("/search", self._search),
                 web.get("/health-check", self._health),
+                web.get("/metrics", self._scrape),
                 web.get("/connected-nodes", self._connected),
                 web.get("/search-available-tags", self._tags),
             ]
@@ -134,13 +140,25 @@ class Api:
         offset, limit = _number(request, "offset", 0), min(_number(request, "limit", PAGE), PAGE)
         answer = {
             "status": "online",
-            "uptime-seconds": round(self._clock() - self._started, 1),
+            "uptime-seconds": round(self._uptime(), 1),
             "total": len(nodes),
             "counts": self._book.counts(),
             "left-out": dict(self._searcher.left_out),
             "nodes": [_node(node) for node in nodes[offset : offset + limit]],
         }
         return _json(answer)
+
+    async def _scrape(self, request: web.Request) -> web.Response:
+        self._search_rate.take(request.remote, self._clock())
+        if self._metrics is None:
+            kinds = await asyncio.to_thread(_metrics_kinds)  # the first scrape pays for the import
+            collector = kinds.GatewayCollector(self._book.counts, self._searcher.left_out, self._uptime)
+            self._metrics = kinds.Metrics(collector)
+        body, content_type = self._metrics.text(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    def _uptime(self) -> float:
+        return self._clock() - self._started
 
     async def _connected(self, _request: web.Request) -> web.Response:
         names = [member.row.name for member in self._book.members() if member.state != "offline"]
@@ -153,6 +171,12 @@ class Api:
     async def _index(self, _request: web.Request) -> web.Response:
         nodes = [member.status for member in self._book.members()]
         return web.Response(text=pages.index(nodes, self._book.counts()), content_type="text/html")
+
+
+def _metrics_kinds() -> ModuleType:
+    from gateway import metrics
+
+    return metrics
 
 
 def refuse_foreign_pages(request: web.Request) -> None:
