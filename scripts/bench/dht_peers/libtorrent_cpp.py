@@ -55,6 +55,7 @@ class LibTorrent:
         self._addresses: list[tuple[str, int]] = []
         self._chance = random.Random(seed)  # noqa: S311 - who bootstraps from whom
         self._waiting: Waiting = {}
+        self._asked = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
         key = os.urandom(32)
         half = bytearray(hashlib.sha512(key).digest())
@@ -110,6 +111,7 @@ class LibTorrent:
         pair = loop.create_future(), loop.create_future()
         waiting = self._waiting.setdefault((node, salt), [])
         waiting.append(pair)
+        self._asked.set()
         try:
             yield pair
         finally:
@@ -119,6 +121,9 @@ class LibTorrent:
 
     async def _poll(self) -> None:
         while True:
+            if not self._waiting:
+                self._asked.clear()
+                await self._asked.wait()  # an idle network is not charged for our looking
             for number in {node for node, _ in self._waiting}:
                 for alert in self.nodes[number].pop_alerts():
                     self._heard(number, alert)
