@@ -198,23 +198,26 @@ class Table(RoutingTable):  # type: ignore[misc]
     def __len__(self) -> int:
         return sum([len(bucket.nodes) for bucket in self.buckets])
 
-    def nearest(self, target: int, count: int, exclude: bytes = b"") -> list[Peer]:
-        """The exact ``count`` peers nearest to ``target``, nearest first.
+    def nearest(self, target: int, count: int, exclude: bytes = b"", alive: bool = False) -> list[Peer]:
+        """The exact ``count`` peers nearest to ``target``, nearest first, but for the one with the key ``exclude``.
 
-        Where ``target`` differs from our id, the bucket of that bit is on the target's side: those come first, from
-        the widest to the narrowest, then the rest from the narrowest to the widest.  Only as many as needed are sorted.
+        ``alive``: only those that answered when last asked.  Where ``target`` differs from our id, the bucket of that
+        bit is on the target's side: those come first, from the widest to the narrowest, then the rest from the
+        narrowest to the widest.  Only as many as needed are sorted.
         """
-        # 20 of 80 peers in 5.5 us.  A key function over 16 nodes costs 2.3 us; pairs, dicts by distance, ready
-        # integers, and numpy over the top 64 bits cost 3.2 to 11.
-        wanted = count + 1 if exclude else count
+        # 16 of 80 peers in 4.5 us.  A key function over the 16 nodes of a bucket costs 2.3 us of that; pairs, dicts by
+        # distance, ready integers, and numpy over the top 64 bits cost 3.2 to 11.
         found: list[Peer] = []
         for nodes in self._towards(target):
             if nodes:
-                found += sorted(nodes.values(), key=lambda peer: peer.long_id ^ target)
-                if len(found) >= wanted:
+                near = sorted(nodes.values(), key=lambda peer: peer.long_id ^ target)
+                if alive:
+                    near = [peer for peer in near if not peer.fails and peer.key != exclude]
+                elif exclude:
+                    near = [peer for peer in near if peer.key != exclude]
+                found += near
+                if len(found) >= count:
                     break
-        if exclude:
-            found = [peer for peer in found if peer.key != exclude]
         return found[:count]
 
     def ranges(self, target: int, but: int = 0) -> list[Sequence[Peer]]:

@@ -79,7 +79,7 @@ class Desk:
 
     def _near(self, target: int, asker: Contact, room: int) -> tuple[bytes, ...]:
         """Packed contacts that answered when last asked, nearest first, in so many bytes."""
-        return _fitting(self._table.nearest(target, self._limits.k + 4, asker.key), self._limits.k, asker, room)
+        return _fitting(self._table.nearest(target, self._limits.k, asker.key, True), self._limits.k, asker, room)
 
     def _around(self, target: int, have: int, asker: Contact, room: int) -> tuple[bytes, ...]:
         """The same, from every distance range around ``target`` but those of which the asker has enough."""

@@ -88,8 +88,9 @@ class Store:
             shelf.show(entry)
         self._by_publisher[record.key] += 1
         if group != OWN_GROUP:
-            self._groups.add(group, (record.tag, key))
-            self._order[record.tag, key] = entry
+            item = (record.tag, key)
+            self._groups.add(group, item)
+            self._order[item] = entry
         self.count += 1
         self.bytes += _size(listing)
         heapq.heappush(self._ends, (entry.expires, record.tag, key))

@@ -36,6 +36,20 @@ def test_neighbours_are_the_exact_nearest(count, target, wanted, own):
     assert made.nearest(target, wanted) == everybody[:wanted]
 
 
+@given(st.integers(0, 300), st.integers(0, 2**ID_BITS - 1), st.integers(1, 20), st.randoms())
+def test_neighbours_without_the_asker_and_those_that_failed(count, target, wanted, chance):
+    made, peers = table(count)
+    for each in peers:
+        each.fails = chance.randrange(2)
+    everybody = sorted(made.peers(), key=lambda p: p.long_id ^ target)
+    asker = chance.choice(everybody).key if everybody else b"nobody"
+    assert made.nearest(target, wanted, asker) == [p for p in everybody if p.key != asker][:wanted]
+    assert (
+        made.nearest(target, wanted, asker, alive=True)
+        == [p for p in everybody if p.key != asker and not p.fails][:wanted]
+    )
+
+
 @given(st.integers(0, 300), st.integers(0, 2**ID_BITS - 1))
 def test_buckets_part_the_id_space_and_keep_their_bounds(count, own):
     made, _ = table(count, own)
