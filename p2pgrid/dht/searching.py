@@ -48,7 +48,7 @@ class Ranging(Operation):
 
     def step(self, now: float) -> None:
         """Ask whoever is next; end when there is nobody."""
-        while not self.over:
+        while not (self.over or self.enough()):
             chosen = self.sweep.next()
             for contact in chosen:
                 self.asker.ask(contact, self.request(), self, now)
@@ -61,6 +61,10 @@ class Ranging(Operation):
     def request(self) -> Request:
         """What each is asked."""
         return FindNode(MAKE_CALL, self.target, self.sweep.have())
+
+    def enough(self) -> bool:
+        """Whether nobody needs to be asked any more."""
+        return False
 
     def finished(self, now: float) -> bool:
         """Whether it is over."""
@@ -168,7 +172,7 @@ class Search(Ranging):
         if known is not None:
             if record.seq > known[0].record.seq and known[1] < MOST_NEWER:
                 self._hand_out(key, listing, known[1] + 1)
-        elif not self._full():
+        elif not self.enough():
             if holder is not None:
                 if holder.given >= max(1, self.limit // HOLDERS):
                     holder.waiting.append(listing)
@@ -203,18 +207,18 @@ class Search(Ranging):
             super().failed(call, now)
 
     def step(self, now: float) -> None:
-        if not self.over and not self._full():
+        if not self.over and not self.enough():
             self._turn_pages(now)
         super().step(now)
 
     def finished(self, now: float) -> bool:
-        if self._full():
+        if self.enough():
             return True
         if not self.sweep.done(bool(self._keys)):
             return False
         self._hand_out_waiting()
         self._turn_pages(now)
-        if self._full():
+        if self.enough():
             return True
         if any(holder.asking for holder in self._holders.values()):
             return False
@@ -230,7 +234,7 @@ class Search(Ranging):
         for reader in list(self._readers):
             reader.ended(nearest, now)
 
-    def _full(self) -> bool:
+    def enough(self) -> bool:
         return len(self._keys) >= self.limit
 
     def _hand_out(self, key: tuple[bytes, bytes], listing: Verified[Listing], newer: int) -> None:
@@ -241,10 +245,10 @@ class Search(Ranging):
     def _hand_out_waiting(self) -> None:
         """Everybody was heard: one of each holder in turn, as long as there is room."""
         holders = [holder for holder in self._holders.values() if holder.waiting]
-        while holders and not self._full():
+        while holders and not self.enough():
             for holder in holders:
                 listing = holder.waiting.popleft()
-                if (listing.record.key, listing.record.dataset) not in self._keys and not self._full():
+                if (listing.record.key, listing.record.dataset) not in self._keys and not self.enough():
                     self.take(listing)
             holders = [holder for holder in holders if holder.waiting]
 
