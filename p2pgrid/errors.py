@@ -489,6 +489,13 @@ class LimitReached(RemoteError):
     reason = "limit"
 
 
+class Flooded(RemoteError):
+    """A peer sends more than its share; what is over it is dropped before it is opened."""
+
+    code = "P2P-0202"
+    reason = "flooded"
+
+
 class LinkClosed(RemoteError):
     """The peer closed the link while an answer was awaited."""
 

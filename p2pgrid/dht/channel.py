@@ -97,6 +97,8 @@ class Channel:
         """
         session = self.sessions.to(contact.key)
         if session is not None and not session.worn(self._limits, now):
+            if session.owed < self._limits.peer_burst:
+                session.owed += 1
             self.reply(session, body, now)
         elif not self._initiator.waiting(contact.key, now, patience):
             card = self.card
@@ -118,6 +120,11 @@ class Channel:
         card = self.card
         datagram = self._responder.accept(arrival, answer, card.name, card.flags, card.http, now)
         self.outbox.append((datagram, arrival.endpoint))
+
+    def tidy(self, now: float) -> None:
+        """Forget idle sessions, and whoever has used nothing of its share."""
+        self.sessions.drop_idle(now)
+        self._responder.shares.tidy(now)
 
     def give_up(self, key: bytes) -> None:
         """Nobody answers there."""

@@ -18,6 +18,7 @@ from p2pgrid.dht.calls import Call, Calls
 from p2pgrid.dht.channel import Card, Channel
 from p2pgrid.dht.contacts import Contact, Endpoint, Peer
 from p2pgrid.dht.greetings import Greetings
+from p2pgrid.dht.guards import Silence
 from p2pgrid.dht.handshake import Arrival
 from p2pgrid.dht.health import GonePeers
 from p2pgrid.dht.limits import DEFAULT, Limits
@@ -55,6 +56,7 @@ class Engine:
         "_operations",
         "_random",
         "_refused",
+        "_silence",
         "_searches",
         "_walks",
         "_wall",
@@ -109,6 +111,7 @@ class Engine:
         self._searches: dict[tuple[Tag, int], Search] = {}
         """Those under way, for whoever wants the same."""
         self._refused: deque[Call] = deque()
+        self._silence = Silence(limits.silent_pause, limits.silent_addresses)
 
     # ------------------------------------------------------------ the narrow door
 
@@ -237,10 +240,13 @@ class Engine:
         body = messages.encode(request, number)
         call = Call(number, contact, request.kind + messages.ANSWER, body, first_packet_size(request), waiter)
         call.first = now
-        if self.calls.full():
+        peer = self.peer(contact)
+        silent = peer is None and self._silence.holds(contact.endpoint, now)
+        if silent or self.calls.full():
+            self.counters["shunned"] += silent
             self._refused.append(call)
             return
-        wait = self.calls.wait(self.peer(contact))
+        wait = self.calls.wait(peer)
         self.calls.begin(call, wait, now)
         if not self._transmit(call, wait, now):
             self.calls.end(call)
@@ -291,6 +297,7 @@ class Engine:
             peer.http, peer.name = accept.http, accept.name
             self.profile.observed(peer.endpoint, accept.observed)
         self._heard(peer, now)
+        self._silence.heard(session.endpoint)
         self._admit(peer)
         if accept is not None:
             waiting = self.calls.to(peer.key)
@@ -325,6 +332,7 @@ class Engine:
         self._channel.accept(arrival, answer, now)
 
     def welcomed(self, contact: Contact, now: float) -> None:
+        self._silence.heard(contact.endpoint)
         self.greetings.answered(contact, now)
 
     def lost(self, session: Session, now: float) -> None:
@@ -348,7 +356,8 @@ class Engine:
 
     def drop_idle(self, now: float) -> None:
         """Forget idle sessions."""
-        self._channel.sessions.drop_idle(now)
+        self._channel.tidy(now)
+        self._silence.tidy(now)
 
     def sweep(self, now: float) -> float:
         """Forget expired listings.  Returns when to do it again: as the next one expires, a second away at least."""
@@ -394,7 +403,16 @@ class Engine:
         self._channel.give_up(call.contact.key)
         if peer is not None:
             self._failed(peer, call.first, now)
+        if self.heard_any > call.first and self.table.get(call.contact.id) is None:
+            self._leave_alone(call.contact, now)
         call.waiter.failed(call, now)
+
+    def _leave_alone(self, contact: Contact, now: float) -> None:
+        """Not even a handshake was answered there, though others did answer since."""
+        self._silence.add(contact.endpoint, now)
+        session = self._channel.sessions.to(contact.key)
+        if session is not None:
+            self._channel.sessions.drop(session)
 
     def _failed(self, peer: Peer, asked: float, now: float) -> None:
         if not peer.fails:

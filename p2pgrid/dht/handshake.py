@@ -17,12 +17,13 @@ from typing import Any, Final
 
 from p2pgrid import crypto
 from p2pgrid.dht import packets
-from p2pgrid.dht.contacts import Contact, Endpoint, Peer
+from p2pgrid.dht.contacts import Contact, Endpoint, Peer, group_of
+from p2pgrid.dht.guards import Shares
 from p2pgrid.dht.limits import MAX_DATAGRAM, Limits
 from p2pgrid.dht.packets import COOKIE, KEY, SID, Accept, Init
 from p2pgrid.dht.secrets import Allowance, Secrets, Seen, Ticket
 from p2pgrid.dht.sessions import FROM_INITIATOR, IN_ACCEPT, Session, nonce
-from p2pgrid.errors import Expired, LimitReached, Malformed, Replayed, WrongIdentity
+from p2pgrid.errors import Expired, Flooded, LimitReached, Malformed, Replayed, WrongIdentity
 
 INIT_CONTEXT: Final = b"dht-init"
 SESSION_CONTEXT: Final = b"dht-session"
@@ -182,7 +183,7 @@ class Initiator:
 class Responder:
     """Handshakes that others begin."""
 
-    __slots__ = ("_allowance", "_identity", "_limits", "_random", "_secrets", "_seen", "_wall")
+    __slots__ = ("_allowance", "_identity", "_limits", "_random", "_secrets", "_seen", "_wall", "shares")
 
     def __init__(
         self,
@@ -197,6 +198,8 @@ class Responder:
         # An INIT is good for ``init_slack`` before and after its time; it is remembered for as long.
         self._seen = Seen(limits.seen, 2 * limits.init_slack, now)
         self._allowance = Allowance(limits.unproven_rate, limits.unproven_burst, now)
+        self.shares = Shares(limits.group_handshake_rate, limits.group_handshake_burst, limits.groups)
+        """Of proven addresses; an unproven one may be forged, and would use up somebody else's."""
 
     def welcome(self, data: bytes, endpoint: Endpoint, now: float) -> bytes:
         """Answer a hello, in fewer bytes than it had."""
@@ -206,7 +209,7 @@ class Responder:
     def open(self, data: bytes, endpoint: Endpoint, now: float) -> Arrival | bytes:
         """Open an INIT, or under load the RETRY to answer it with.
 
-        Raises ``Malformed``, ``Replayed``, ``Expired``, ``BadSeal``, ``WrongIdentity``.
+        Raises ``Malformed``, ``Replayed``, ``Expired``, ``BadSeal``, ``WrongIdentity``, ``Flooded``.
         """
         head = data[2 + COOKIE : packets.INIT_CLEAR]
         sid, key = head[:SID], head[SID + KEY :]
@@ -219,6 +222,8 @@ class Responder:
             raise Replayed("A handshake came twice.")
         cookie = data[2 : 2 + COOKIE]
         proven = cookie != packets.NO_COOKIE and self._secrets.proves(cookie, endpoint, now)
+        if proven and not self.shares.take(group_of(endpoint), now):
+            raise Flooded("An address group begins more handshakes than its share.")
         if not proven and not self._allowance.take(now):
             return bytes([packets.RETRY]) + sid + self._secrets.cookie(endpoint, now)
         shared = self._identity.agree(crypto.x25519_of(key))

@@ -68,6 +68,17 @@ class Limits:
     unproven_rate: float = 400.0
     """Handshakes per second answered without a cookie; over it a cookie is asked for first."""
     unproven_burst: float = 1024.0
+    peer_rate: float = 1000.0
+    """Packets per second that a session may bring beside the answers that we asked for; more are not opened."""
+    peer_burst: int = 2048
+    group_handshake_rate: float = 100.0
+    """Handshakes per second from one address group whose address is proven; for more no keys are agreed."""
+    group_handshake_burst: float = 512.0
+    groups: int = 1024
+    """Address groups whose handshakes are counted."""
+    silent_pause: float = 60.0
+    """An address that answered none of our tries is not tried again for so long."""
+    silent_addresses: int = 1024
     hint_rate: float = 50.0
     """"Unknown session" hints per second."""
 

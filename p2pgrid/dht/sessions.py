@@ -12,7 +12,7 @@ from p2pgrid import crypto
 from p2pgrid.dht import packets
 from p2pgrid.dht.contacts import Endpoint, Peer
 from p2pgrid.dht.limits import Limits
-from p2pgrid.errors import BadSeal, Replayed
+from p2pgrid.errors import BadSeal, Flooded, Replayed
 
 WINDOW: Final = 64
 """Packets that may overtake one another and still be taken once each (as IPsec, RFC 4303, section 3.4.3)."""
@@ -43,9 +43,11 @@ class Session:
         "_top",
         "_window",
         "born",
+        "clear",
         "endpoint",
         "initiator",
         "key",
+        "owed",
         "peer",
         "remote",
         "sent",
@@ -64,6 +66,10 @@ class Session:
         self.suspect = False
         """The peer may have lost it: agree on a new one, and go on listening meanwhile."""
         self.born = self.used = now
+        self.clear = now
+        """When all that the peer sent unasked is within its rate again (see ``guards.Shares``)."""
+        self.owed = 0
+        """Answers that we asked for."""
         self.sent = 0
         self._top = -1
         self._window = 0
@@ -107,10 +113,11 @@ class Session:
 class SessionTable:
     """All sessions by their id here, and for each peer the one to send with."""
 
-    __slots__ = ("_by_sid", "_limits", "_out")
+    __slots__ = ("_by_sid", "_gap", "_limits", "_out", "_reach")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._gap, self._reach = 1 / limits.peer_rate, (limits.peer_burst - 1) / limits.peer_rate
         self._by_sid: dict[bytes, Session] = {}
         self._out: dict[bytes, Session] = {}
 
@@ -146,9 +153,19 @@ class SessionTable:
         return None
 
     def open(self, session: Session, packet: bytes, endpoint: Endpoint, now: float) -> bytes:
-        """A message received in ``session``, which is thereby confirmed.  Raises ``Replayed`` or ``BadSeal``."""
+        """A message received in ``session``, which is thereby confirmed.
+
+        Raises ``Replayed``, ``BadSeal``, or ``Flooded`` before anything is opened; answers that we asked for are free.
+        """
         if endpoint != session.endpoint:
             raise BadSeal("A packet of a session came from another address than the one it proved.")
+        if session.owed:
+            session.owed -= 1
+        else:
+            clear = session.clear if session.clear > now else now
+            if clear - now > self._reach:
+                raise Flooded("A peer sends more than its share.")
+            session.clear = clear + self._gap
         message = session.open(packet)
         session.ticket = None
         session.suspect = False
