@@ -25,6 +25,8 @@ _LEADING = re.compile(r"^[#\s]+")
 _BETWEEN = re.compile(r"[\s,]+")
 _AROUND = re.compile(r"^\w+://|/.*$")
 _GAPS = re.compile(r"[\s_]")
+_PLAIN = re.compile(r"[a-z0-9.+-]{1,64}")
+"""Tags that are in their one form without a further look: nothing in them has another form."""
 _UNSHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -66,6 +68,8 @@ def normalise_tag(raw: str) -> Tag:
     """
     if not isinstance(raw, str):
         raise BadTag(f"A tag is a text, not {type(raw).__name__}.")
+    if _PLAIN.fullmatch(raw):
+        return Tag(raw)
     if len(raw) > 4 * TAG_MAX:
         raise BadTag(f"A tag of {len(raw)} characters is too long.")
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", raw).casefold())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from math import inf
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from p2pgrid import crypto
 from p2pgrid.dht import messages
@@ -47,11 +47,16 @@ class Polled(NamedTuple):
     wake: float
 
 
+SEEDS: Final = 24
+"""Peers of our table that a search begins with: three in each of the eight ranges where they are few."""
+
+
 class Engine:
     """One node's DHT.  See the module."""
 
     __slots__ = (
         "_channel",
+        "_depth",
         "_desk",
         "_operations",
         "_random",
@@ -107,6 +112,8 @@ class Engine:
         self._channel = Channel(identity, limits, card, self, random, wall, now)
         self._desk = Desk(self.table, self.store, limits, random, wall, self.profile.record, self.blame)
         self._operations: set[Operation] = set()
+        self._depth = -1
+        """As the table tells it; below 0: not since somebody came."""
         self._walks: dict[tuple[bytes, int], Walk] = {}
         self._searches: dict[tuple[Tag, int], Search] = {}
         """Those under way, for whoever wants the same."""
@@ -227,10 +234,12 @@ class Engine:
     def around(self, target: bytes) -> list[Contact]:
         rows = self.table.ranges(int.from_bytes(target, "big"))
         good = [[peer for peer in row if not peer.fails] for row in rows]
-        return list(spread(good, 2 * self.limits.k, self.dice()))
+        return list(spread(good, SEEDS, self.dice()))
 
     def depth(self) -> float:
-        return self.table.depth()
+        if self._depth < 0:
+            self._depth = self.table.depth()
+        return self._depth
 
     def dice(self) -> int:
         return int.from_bytes(self._random(4), "big")
@@ -460,6 +469,7 @@ class Engine:
         for other in [p for p in self.table.peers() if p.port == peer.port and p.ip == peer.ip]:
             self.table.remove_contact(other)
         self.table.add_contact(peer)
+        self._depth = -1
         if self.table.crowded:
             self.counters["crowded"] = self.table.crowded
         self.gone_peers.back(peer.id)

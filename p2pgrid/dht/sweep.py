@@ -41,12 +41,19 @@ class Ring:
         self.asked = self.flying = self.answered = 0
 
     def wants(self, wide: int) -> bool:
-        """Whether another one should be asked."""
+        """Whether another one should be asked.  For each silent one two are: half of the next may be silent as well."""
+        quota = self.quota * wide
+        silent = self.asked - self.flying - self.answered
         return (
-            self.flying + self.answered < self.quota * wide
+            self.answered < quota
+            and self.flying + self.answered < quota + min(silent, quota)
             and self.asked < self.tries * wide
             and bool(self.known or self.told)
         )
+
+    def waits(self, wide: int) -> bool:
+        """Whether an answer is needed of somebody who was asked."""
+        return self.flying > 0 and self.answered < self.quota * wide
 
     def pick(self, turn: int) -> Contact:
         """Somebody not yet asked, by chance."""
@@ -95,13 +102,16 @@ class Sweep:
         """Times the usual quota; see ``widen``."""
 
     def add(self, contacts: Iterable[Contact], known: bool = False) -> None:
-        """Take in contacts; those already heard of change nothing."""
+        """Take in contacts; those already heard of change nothing.
+
+        ``known``: from our own table, which has its own bounds on address groups.
+        """
         for contact in contacts:
             if contact.id in self._seen:
                 continue
             ring = self._ring(range_of(self.target, contact.long_id))
             row = ring.known if known else ring.told
-            if len(row) >= MOST_IN_RING * self.wide or not self._crowding.admits(contact):
+            if len(row) >= MOST_IN_RING * self.wide or not (known or self._crowding.admits(contact)):
                 continue
             self._seen.add(contact.id)
             self.contacts[contact.id] = contact
@@ -162,7 +172,7 @@ class Sweep:
 
     def done(self, found: bool) -> bool:
         """Whether nobody is left to ask or to wait for."""
-        if self._flying:
+        if any(ring.waits(self.wide) for ring in self.rings.values()):
             return False
         if self.asked < self.most and any(ring.wants(self.wide) for ring in self.rings.values()):
             return False
