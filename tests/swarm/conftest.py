@@ -172,13 +172,13 @@ class Swarm:
         assert self.run(20.0, lambda: bool(done))
         return done[0]
 
-    def search(self, engine: Engine, tag: str, limit: int = 1000) -> list[Verified[Listing]]:
+    def search(self, engine: Engine, tag: str, limit: int = 1000, patience: float = 20.0) -> list[Verified[Listing]]:
         """Everything found."""
         found: list[Verified[Listing]] = []
         done: list[bool] = []
         engine.search(normalise_tag(tag), limit, found.append, lambda near, at: done.append(True), self.now)
         self.flush(engine)
-        assert self.run(20.0, lambda: bool(done)), "a search did not end"
+        assert self.run(patience, lambda: bool(done)), "a search did not end"
         return found
 
     def find(self, engine: Engine, target: bytes) -> list[Contact]:

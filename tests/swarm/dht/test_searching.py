@@ -1,0 +1,99 @@
+"""Searches of whole grids: shared when identical, fair to holders, complete for a tag that everybody has."""
+
+from __future__ import annotations
+
+import random
+from statistics import median
+
+import pytest
+
+from p2pgrid.ids import normalise_tag
+
+HOT = normalise_tag("hot")
+LISTINGS = 10_000
+
+
+def dataset(number):
+    return number.to_bytes(16, "big")
+
+
+def begin(swarm, node, tag, limit=100):
+    """A search under way: what it found, and whether it is over."""
+    found, done = [], []
+    reader = node.search(normalise_tag(tag), limit, found.append, lambda near, at: done.append(at), swarm.now)
+    swarm.flush(node)
+    return found, done, reader
+
+
+def test_identical_searches_in_flight_are_one(swarm):
+    nodes = swarm.grow(40)
+    swarm.announce(nodes[3], "shared", dataset(1))
+    before = swarm.sent
+    alone = begin(swarm, nodes[20], "shared")
+    assert swarm.run(10.0, lambda: bool(alone[1]))
+    one = swarm.sent - before
+    swarm.run(5.0)
+    before = swarm.sent
+    together = [begin(swarm, nodes[20], "shared") for _ in range(20)]
+    assert swarm.run(10.0, lambda: all(done for _, done, _ in together))
+    assert swarm.sent - before <= 2 * one
+    assert all(len(found) == 1 for found, _, _ in together)
+
+
+def test_who_comes_late_to_a_shared_search_hears_what_was_found_before(swarm):
+    nodes = swarm.grow(40)
+    swarm.announce(nodes[3], "shared", dataset(1))
+    early = begin(swarm, nodes[20], "shared")
+    assert swarm.run(10.0, lambda: bool(early[0]))
+    late = begin(swarm, nodes[20], "shared")
+    assert len(late[0]) == 1
+    early[2].close()
+    assert swarm.run(10.0, lambda: bool(late[1]))
+    assert not early[1]
+
+
+def test_a_search_that_nobody_reads_any_more_stops(swarm):
+    nodes = swarm.grow(10)
+    readers = [begin(swarm, nodes[2], "nothing")[2] for _ in range(3)]
+    for reader in readers:
+        assert not reader.search.over
+        reader.close()
+    assert readers[0].search.over
+    assert not nodes[2]._searches
+
+
+def test_identical_lookups_in_flight_are_one(swarm):
+    nodes = swarm.grow(40)
+    target, asker = swarm.random.randbytes(20), nodes[20]
+    ended: list[list[bytes]] = []
+    before = len(asker.calls)
+    for _ in range(10):
+        asker.walk(target, lambda near, at: ended.append([c.id for c in near]), swarm.now)
+    assert len(asker.calls) - before <= asker.limits.paths
+    swarm.flush(asker)
+    assert swarm.run(10.0, lambda: len(ended) == 10)
+    assert all(near == ended[0] for near in ended)
+    assert not asker._walks
+
+
+@pytest.mark.slow
+def test_ten_thousand_listings_of_one_tag_load_nobody_and_are_all_paged_through(swarm):
+    nodes = swarm.grow(300)
+    swarm.run(60.0)
+    source = random.Random(5)
+    for number in range(LISTINGS):
+        swarm.announce(nodes[number % len(nodes)], "hot", dataset(number))
+        if number % 500 == 0:
+            swarm.run(5.0)
+    swarm.run(60.0)
+    held = [node.store.total(HOT) for node in nodes]
+    print(f"busiest {max(held)}, median {median(held)}")
+    assert max(held) <= 5 * median(held)
+    found = swarm.search(source.choice(nodes), "hot", limit=2 * LISTINGS, patience=600.0)
+    share = len({listing.record.dataset for listing in found}) / LISTINGS
+    print(f"paged through {share:.4f}")
+    assert share >= 0.999
+    few = swarm.search(source.choice(nodes), "hot", limit=50)
+    other = swarm.search(source.choice(nodes), "hot", limit=50)
+    assert len(few) == len(other) == 50
+    assert {v.record.dataset for v in few} != {v.record.dataset for v in other}
