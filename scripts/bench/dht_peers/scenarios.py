@@ -19,7 +19,7 @@ from typing import Any
 
 from dht_peers.base import Got, isolate, resident_kib, traffic
 
-WARM, STEADY, KILLED = 10_000, 20_000, 30_000
+WARM, STEADY, KILLED, AT_ONCE = 10_000, 20_000, 30_000, 40_000
 """Where the keys of each phase begin: nothing that is measured was looked up before."""
 
 
@@ -162,12 +162,20 @@ async def lookups(bench: Bench) -> None:
 
 
 async def rates(bench: Bench) -> None:
-    """Lookups in a second, with many in flight, after a round that is not measured."""
-    for whole in (False, True) if bench.system.whole else (False,):
-        for width in bench.task.widths:
-            keys = [bench.chance.choice(bench.range(STEADY)) for _ in range(4 * max(width, bench.keys))]
-            work = [lambda key=key, whole=whole: bench.get(key, whole) for key in keys]
-            await pooled(work[: 2 * width], width, bench.task.burst)
+    """Lookups in a second, with many in flight, after a round that is not measured.
+
+    Each width has keys of its own, looked up as rarely as the width allows: kademlia copies a value towards whoever
+    asks for it, and would be measured finding its own copies.
+    """
+    for place, width in enumerate(bench.task.widths):
+        keys = list(bench.range(AT_ONCE + 1000 * place))
+        await fill(bench, keys[0])
+        for whole in (False, True) if bench.system.whole else (False,):
+            warming = [bench.chance.choice(bench.range(WARM)) for _ in range(2 * width)]
+            await pooled(
+                [lambda key=key, whole=whole: bench.get(key, whole) for key in warming], width, bench.task.burst
+            )
+            work = [lambda key=key, whole=whole: bench.get(key, whole) for key in keys * -(-2 * width // len(keys))]
             got, seconds = await pooled(work, width, bench.task.burst)
             done = sum(one.first is not None for one in got)
             bench.tell(f"{'complete' if whole else 'one'} at once {width}", done / seconds)
