@@ -130,13 +130,45 @@ def _panel(axis: Any, label: str, lines: Series, sizes: list[int]) -> None:
         axis.set_title(label, fontsize=10)
 
 
+def table(document: Mapping[str, Any], size: int) -> str:
+    """The rows of one size, in Markdown."""
+    rows = [row for row in document["rows"] if row["name"].endswith(f", n={size}")]
+    systems = list(dict.fromkeys(name for row in rows for name in row["peers"]))
+    lines = [f"| n={size} | ours | {' | '.join(systems)} | target |", "|---" * (len(systems) + 3) + "|"]
+    for row in rows:
+        cells = [row["name"].rsplit(", n=", 1)[0], _cell(row["ours"], row["unit"])]
+        cells += [_cell(row["peers"].get(name), "") for name in systems]
+        lines.append(f"| {' | '.join([*cells, _target(row)])} |")
+    return "\n".join(lines)
+
+
+def _cell(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    shown = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{shown} {unit}".strip()
+
+
+def _target(row: Mapping[str, Any]) -> str:
+    if row["target"] is None:
+        return ""
+    sign = ">=" if row["at_least"] else "<="
+    of = f"ratio {row['ratio']:.2g} " if row["target_of"] == "ratio" and row["ratio"] else ""
+    return f"{of}{sign} {row['target']:g}: {'holds' if row['holds'] else 'missed'}"
+
+
 def main() -> int:
     """Every chart that the document has figures for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("document", type=Path, help="what dht.py wrote with --out")
     parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--table", type=int, metavar="N", help="print the rows of this size in Markdown instead")
     chosen = parser.parse_args()
-    found = series(json.loads(chosen.document.read_text(encoding="utf-8")))
+    document = json.loads(chosen.document.read_text(encoding="utf-8"))
+    if chosen.table:
+        print(table(document, chosen.table))
+        return 0
+    found = series(document)
     chosen.folder.mkdir(parents=True, exist_ok=True)
     for chart in CHARTS:
         path = draw(chart, found, chosen.folder)
