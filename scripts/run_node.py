@@ -11,12 +11,11 @@ The owner's password is better given in the environment (P2PGRID_OWNER_PASSWORD)
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import sys
 from pathlib import Path
 
-from p2pgrid import logs
+from p2pgrid import logs, loop
 from p2pgrid.config import load_settings
 from p2pgrid.errors import BadConfig, P2PError
 from p2pgrid.home import Home
@@ -51,7 +50,7 @@ def main() -> int:
             raise BadConfig(f"There is no settings file {options.config}.", fix="Check the path after --config.")
         settings = load_settings(options.config, log_json=options.log_json)
         logs.set_up(as_json=settings.log_json, level=settings.log_level)
-        asyncio.run(serve(settings, Home(settings.name, options.home), ready=say_up))
+        loop.run(serve(settings, Home(settings.name, options.home), ready=say_up))
     except P2PError as error:
         print(f"error[{error.code}]: {error.cause}\nfix: {error.fix}", file=sys.stderr)
         return error.exit_code

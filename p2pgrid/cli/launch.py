@@ -211,9 +211,7 @@ def _here(plan: Plan, out: Out, password: str | None, report_fd: int | None) -> 
 
 
 def _run_domain(plan: Plan, password: str | None, ready: Any) -> None:
-    import asyncio
-
-    from p2pgrid import logs
+    from p2pgrid import logs, loop
     from p2pgrid.node import Node, serve
 
     settings = plan.settings(password)
@@ -225,7 +223,7 @@ def _run_domain(plan: Plan, password: str | None, ready: Any) -> None:
         about = _about(plan, node.id, node.url, node.port, node.dht_address)
         ready({**about, "joined": node.dht.joined} if settings.bootstrap else about)
 
-    asyncio.run(serve(settings, plan.home, ready=tell))
+    loop.run(serve(settings, plan.home, ready=tell))
 
 
 def _run_gateway(plan: Plan, ready: Any) -> None:

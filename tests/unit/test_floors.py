@@ -31,6 +31,7 @@ FLOORS = {
     "p2pgrid.home": 3.0,
     "p2pgrid.metrics": 3.0,
     "p2pgrid.logs": 3.0,
+    "p2pgrid.loop": 3.0,
     # The fourth floor has an order of its own: the composition root, the client over it, the package's two faces.
     "p2pgrid.node": 4.0,
     "p2pgrid.client": 4.1,
