@@ -39,35 +39,50 @@ def probe_interval(peers: int, limits: Limits) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A peer that left the table because it did not answer.  ``at``: when it left, in the engine's time."""
+    """A peer that left the table because it did not answer.
+
+    ``at``: when it left, in the engine's time; ``long``: it had been known for ``lost_after`` then.
+    """
 
     peer: Peer
     at: float
+    long: bool
 
 
 class GonePeers:
-    """Those lost lately, so that a person sees ``offline`` rather than nothing; the oldest give way."""
+    """Those lost lately: a person sees ``offline`` rather than nothing, and after a partition they are tried again.
 
-    __slots__ = ("_by_id", "_limits")
+    The oldest give way, those that were known briefly first: newcomers that come and go push out nobody of old.
+    """
+
+    __slots__ = ("_by_id", "_limits", "_turn")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._by_id: dict[bytes, Gone] | None = None
         """None until somebody is lost: most nodes lose nobody, and hundreds share a process."""
+        self._turn = 0
 
     def lose(self, peer: Peer, now: float) -> None:
         """It left the table."""
         if self._by_id is None:
             self._by_id = {}
         self._by_id.pop(peer.id, None)
-        self._by_id[peer.id] = Gone(peer, now)
+        self._by_id[peer.id] = Gone(peer, now, now - peer.first >= self._limits.lost_after)
         while len(self._by_id) > self._limits.gone:
-            del self._by_id[next(iter(self._by_id))]
+            brief = (an_id for an_id, gone in self._by_id.items() if not gone.long)
+            del self._by_id[next(brief, next(iter(self._by_id)))]
 
     def back(self, an_id: bytes) -> None:
         """It is in the table again."""
         if self._by_id:
             self._by_id.pop(an_id, None)
+
+    def again(self) -> Peer | None:
+        """The next, in turn, of those that had been known for long: worth another try."""
+        known = [gone.peer for gone in (self._by_id or {}).values() if gone.long]
+        self._turn += 1
+        return known[self._turn % len(known)] if known else None
 
     def since(self, now: float) -> Iterator[Peer]:
         """Those lost within ``gone_life``, the newest first."""

@@ -30,9 +30,6 @@ class Limits:
     """Peers of one address group (/24 or /64; see ``contacts.group_of``) in one bucket, waiting ones included."""
     table_group: int = 10
     """And in the whole table.  Of one /48, four times as many in each."""
-    lost_contacts: int = 64
-    """Dead peers remembered because they were known for ``lost_after``: after a partition they are tried again."""
-    lost_after: float = 300.0
     paths: int = 4
     """Disjoint paths of a lookup (S/Kademlia's d), one request in flight on each."""
     range_asked: int = 3
@@ -119,6 +116,8 @@ class Limits:
     """Peers remembered as ``offline`` after they left the table."""
     gone_life: float = 3600.0
     """And for how long."""
+    lost_after: float = 300.0
+    """Of those, the ones that had been known for so long are tried again: after a partition they lead back."""
     rejoin_first: float = 2.0
     rejoin_most: float = 300.0
     votes: int = 32

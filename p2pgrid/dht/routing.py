@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import log2
 from statistics import median
-from typing import Final, NamedTuple
+from typing import Final
 
 from kademlia.routing import KBucket, RoutingTable
 
@@ -28,13 +28,6 @@ ADDRESS_AT: Final = KEY + 2
 """Where the address begins in a packed contact: after key and port."""
 SITE_FACTOR: Final = 4
 """Of one /48 of IPv6, so many times the peers of one /64: a site has more subnets than one, and an owner more sites."""
-
-
-class Lost(NamedTuple):
-    """A peer that was dropped as dead after it had been known for long; ``when`` is the engine's time."""
-
-    contact: Contact
-    when: float
 
 
 class Bucket(KBucket):  # type: ignore[misc]
@@ -109,8 +102,6 @@ class Table(RoutingTable):  # type: ignore[misc]
         self.own = int.from_bytes(own, "big")
         self.limits = limits
         self.began = now
-        self.lost: dict[bytes, Lost] = {}
-        """Dead peers that were known for long, the latest last: after a partition they are worth another try."""
         self.crowded = 0
         """How often a peer was kept out, or had to go, because of its address group."""
         super().__init__(None, limits.k, None)
@@ -118,7 +109,6 @@ class Table(RoutingTable):  # type: ignore[misc]
     def flush(self) -> None:
         """Forget everybody."""
         self.buckets = [Bucket(0, 2**ID_BITS - 1, self.limits, self.began)]
-        self.lost.clear()
 
     def index(self, long_id: int) -> int:
         """Which bucket an id falls into."""
@@ -150,7 +140,6 @@ class Table(RoutingTable):  # type: ignore[misc]
         if not known and not self._has_room(node, index):
             self.crowded += 1
             return False
-        self.lost.pop(node.id, None)
         while self._splits(index, node):
             self.split_bucket(index)
             index = self.index(node.long_id)
@@ -159,15 +148,6 @@ class Table(RoutingTable):  # type: ignore[misc]
     def remove_contact(self, node: Contact) -> None:
         """Drop a peer found dead or displaced."""
         self.buckets[self.index(node.long_id)].remove_node(node)
-
-    def bury(self, peer: Peer, now: float) -> None:
-        """Drop a peer found dead.  If it was known for long, ``lost`` remembers it, without what was measured."""
-        self.remove_contact(peer)
-        if now - peer.first >= self.limits.lost_after:
-            self.lost.pop(peer.id, None)
-            self.lost[peer.id] = Lost(Contact(peer.key, peer.ip, peer.port, peer.packed), now)
-            while len(self.lost) > self.limits.lost_contacts:
-                del self.lost[next(iter(self.lost))]
 
     def move(self, peer: Peer, endpoint: Endpoint) -> bool:
         """Its address is another now; proven by a session from there.

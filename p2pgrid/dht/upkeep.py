@@ -183,11 +183,9 @@ class Upkeep:
 
     def _seek_lost(self, now: float) -> None:
         """Try a peer again that was lost: after a partition, one that answers leads back to all the others."""
-        engine, lost = self._engine, self._engine.table.lost
-        if not lost or now < self._seek_at:
+        engine = self._engine
+        if now < self._seek_at or (lost := engine.gone_peers.again()) is None:
             return
-        an_id = next(iter(lost))
-        lost[an_id] = entry = lost.pop(an_id)
         self._seek_at = now + self._seek
         self._seek = min(2 * self._seek, SEEK_MOST)
 
@@ -196,7 +194,7 @@ class Upkeep:
                 self._seek, self._seek_at = SEEK_FIRST, 0.0
                 engine.walk(engine.own_id(), lambda found, at: None, now + rtt)
 
-        engine.ping(entry.contact, False, answered, now)
+        engine.ping(lost, False, answered, now)
 
     def _point_in(self, bucket: Bucket) -> bytes:
         lower, upper = bucket.range

@@ -105,3 +105,21 @@ def test_a_table_full_of_peers_is_probed_in_turn(swarm: Any) -> None:
     began = swarm.now
     swarm.run(2 * probe_interval(len(nodes[7].table), nodes[7].limits))
     assert [peer for peer in nodes[7].table.peers() if peer.probed < began] == []
+
+
+def test_two_halves_that_lost_each_other_find_together_again(swarm: Any) -> None:
+    nodes = swarm.grow(24)
+    swarm.run(400.0)
+    side = {node.address: number % 2 for number, node in enumerate(nodes)}
+    swarm.watch = lambda data, source, target: side[source] == side[target]
+    swarm.run(1800.0)
+    one, other = nodes[0::2], nodes[1::2]
+    apart = {node.identity.id for node in other}
+    assert all(not apart & {peer.id for peer in node.table.peers()} for node in one)
+    swarm.watch = None
+    swarm.run(900.0)
+    for node in nodes:
+        assert apart & {peer.id for peer in node.table.peers()}
+        target = swarm.random.randbytes(20)
+        found = {contact.id for contact in swarm.find(node, target)} | {node.identity.id}
+        assert set(swarm.nearest(target, 16)) <= found

@@ -113,25 +113,6 @@ def test_nodes_of_one_machine_or_of_one_local_network_know_each_other_all():
     assert all(made.add_contact(p) for p in (*here, *lan))
 
 
-def test_long_known_peers_that_died_are_remembered_within_a_bound():
-    limits = Limits(lost_contacts=5, lost_after=60.0)
-    made = grown(limits)
-    [young, *old] = list(made.peers())[:12]
-    young.first = 1000.0
-    made.bury(young, 1059.0)
-    assert made.get(young.id) is None
-    assert not made.lost
-    for when, p in enumerate(old):
-        made.bury(p, 100.0 + when)
-    assert list(made.lost) == [p.id for p in old[-5:]]
-    last = made.lost[old[-1].id]
-    assert last.contact == old[-1]
-    assert not isinstance(last.contact, Peer)
-    assert last.when == 100.0 + len(old) - 1
-    made.add_contact(old[-1])
-    assert old[-1].id not in made.lost
-
-
 IPS = [
     *(f"66.6.6.{n}" for n in range(4)),
     *(f"77.7.{n}.7" for n in range(6)),
@@ -152,7 +133,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @initialize(k=st.integers(1, 4), cache=st.integers(0, 3), group=st.integers(1, 3), table=st.integers(1, 6))
     def begin(self, k: int, cache: int, group: int, table: int) -> None:
-        limits = Limits(k=k, cache=cache, bucket_group=group, table_group=table, lost_contacts=4, lost_after=5.0)
+        limits = Limits(k=k, cache=cache, bucket_group=group, table_group=table)
         self.table = Table(OWN, limits, 0.0)
         self.now = 0.0
 
@@ -184,16 +165,10 @@ class AnyOrder(RuleBasedStateMachine):
             self.table.remove_contact(known)
             assert self.table.get(known.id) is None
 
-    @rule(number=numbers)
-    def die(self, number: int) -> None:
-        if (known := self.known(number)) is not None:
-            self.table.bury(known, self.now)
-
     @invariant()
     def holds(self) -> None:
         made = self.table
         caps_hold(made)
-        assert len(made.lost) <= 4
         for at, bucket in enumerate(made.buckets):
             assert len(bucket.nodes) <= made.limits.k
             assert len(bucket.replacement_nodes) <= made.limits.cache
@@ -201,7 +176,6 @@ class AnyOrder(RuleBasedStateMachine):
             for each in bucket.everybody():
                 assert made.index(each.long_id) == at
                 assert made.get(each.id) is each
-                assert each.id not in made.lost
         for target in (made.own, 0, 2**ID_BITS - 1):
             everybody = sorted(made.peers(), key=lambda p: p.long_id ^ target)
             assert made.nearest(target, 5) == everybody[:5]
