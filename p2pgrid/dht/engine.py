@@ -432,7 +432,7 @@ class Engine:
             return
         bucket = self.table.buckets[self.table.index(peer.long_id)]
         if peer.fails >= self.limits.fails or (peer.fails >= 2 and bucket.replacement_nodes):
-            self.table.bury(peer, now)
+            self.table.remove_contact(peer)
             self.gone_peers.lose(peer, now)
             session = self._channel.sessions.to(peer.key)
             if session is not None:
