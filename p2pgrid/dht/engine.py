@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from math import inf
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from p2pgrid import crypto
 from p2pgrid.dht import messages
@@ -63,6 +63,7 @@ class Engine:
         "_refused",
         "_searches",
         "_silence",
+        "_surveys",
         "_walks",
         "_wall",
         "calls",
@@ -115,6 +116,7 @@ class Engine:
         self._depth = -1
         """As the table tells it; below 0: not since somebody came."""
         self._walks: dict[tuple[bytes, int], Walk] = {}
+        self._surveys: dict[bytes, Survey] = {}
         self._searches: dict[tuple[Tag, int], Search] = {}
         """Those under way, for whoever wants the same."""
         self._refused: deque[Call] = deque()
@@ -182,8 +184,13 @@ class Engine:
         return listener
 
     def survey(self, target: bytes, ended: Ended, now: float) -> None:
-        """Who is around a point, in every distance range."""
-        operation = Survey(self, target, ended)
+        """Who is around a point, in every distance range; along with whoever is at it already."""
+        operation = self._surveys.get(target)
+        if operation is not None:
+            operation.listen(ended)
+            return
+        operation = self._surveys[target] = Survey(self, target)
+        operation.listen(ended)
         self._operations.add(operation)
         self._looked_up(target, now)
         operation.begin(now)
@@ -282,11 +289,11 @@ class Engine:
     def closed(self, operation: Operation) -> None:
         self._operations.discard(operation)
         if isinstance(operation, Walk):
-            key = (operation.target, operation.k)
-            if self._walks.get(key) is operation:
-                del self._walks[key]
-        elif isinstance(operation, Search) and self._searches.get((operation.tag, operation.limit)) is operation:
-            del self._searches[operation.tag, operation.limit]
+            _forget(self._walks, (operation.target, operation.k), operation)
+        elif isinstance(operation, Search):
+            _forget(self._searches, (operation.tag, operation.limit), operation)
+        elif isinstance(operation, Survey):
+            _forget(self._surveys, operation.target, operation)
 
     # ------------------------------------------------------------ Listener of the channel
 
@@ -482,3 +489,9 @@ class Engine:
 
 def _room(session: Session) -> int:
     return LARGEST_TICKETED if session.ticket is not None else LARGEST_BODY
+
+
+def _forget(under_way: dict[Any, Any], key: object, operation: Operation) -> None:
+    """It is over: who wants the same from now on begins anew."""
+    if under_way.get(key) is operation:
+        del under_way[key]

@@ -93,16 +93,21 @@ class Ranging(Operation):
 
 
 class Survey(Ranging):
-    """Who is around a point: ``ended`` gets everybody heard of who was not found silent."""
+    """Who is around a point.  Whoever wants the same point meanwhile listens along."""
 
     __slots__ = ("_ended",)
 
-    def __init__(self, asker: Asker, target: bytes, ended: Ended) -> None:
+    def __init__(self, asker: Asker, target: bytes) -> None:
         super().__init__(asker, target)
-        self._ended = ended
+        self._ended: list[Ended] = []
+
+    def listen(self, ended: Ended) -> None:
+        """``ended`` gets everybody heard of who was not found silent."""
+        self._ended.append(ended)
 
     def end(self, now: float) -> None:
-        self._ended(list(self.sweep.contacts.values()), now)
+        for ended in self._ended:
+            ended(list(self.sweep.contacts.values()), now)
 
 
 class Holder:

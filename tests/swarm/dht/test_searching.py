@@ -81,10 +81,13 @@ def test_ten_thousand_listings_of_one_tag_load_nobody_and_are_all_paged_through(
     nodes = swarm.grow(300)
     swarm.run(60.0)
     source = random.Random(5)
-    for number in range(LISTINGS):
-        swarm.announce(nodes[number % len(nodes)], "hot", dataset(number))
-        if number % 500 == 0:
-            swarm.run(5.0)
+    for at, node in enumerate(nodes):
+        done: list[int] = []
+        ours = range(at, LISTINGS, len(nodes))
+        for number in ours:
+            node.publisher.announce(HOT, dataset(number), "", lambda held, when: done.append(held), swarm.now)
+        swarm.flush(node)
+        assert swarm.run(60.0, lambda done=done, ours=ours: len(done) == len(ours))
     swarm.run(60.0)
     held = [node.store.total(HOT) for node in nodes]
     print(f"busiest {max(held)}, median {median(held)}")
