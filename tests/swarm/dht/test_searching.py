@@ -25,6 +25,15 @@ def begin(swarm, node, tag, limit=100):
     return found, done, reader
 
 
+def publish(swarm, node, numbers):
+    """Announce many datasets under the hot tag at the same time."""
+    done: list[int] = []
+    for number in numbers:
+        node.publisher.announce(HOT, dataset(number), "", lambda held, at: done.append(held), swarm.now)
+    swarm.flush(node)
+    assert swarm.run(60.0, lambda: len(done) == len(numbers))
+
+
 def test_identical_searches_in_flight_are_one(swarm):
     nodes = swarm.grow(40)
     swarm.announce(nodes[3], "shared", dataset(1))
@@ -82,12 +91,7 @@ def test_ten_thousand_listings_of_one_tag_load_nobody_and_are_all_paged_through(
     swarm.run(60.0)
     source = random.Random(5)
     for at, node in enumerate(nodes):
-        done: list[int] = []
-        ours = range(at, LISTINGS, len(nodes))
-        for number in ours:
-            node.publisher.announce(HOT, dataset(number), "", lambda held, when: done.append(held), swarm.now)
-        swarm.flush(node)
-        assert swarm.run(60.0, lambda done=done, ours=ours: len(done) == len(ours))
+        publish(swarm, node, range(at, LISTINGS, len(nodes)))
     swarm.run(60.0)
     held = [node.store.total(HOT) for node in nodes]
     print(f"busiest {max(held)}, median {median(held)}")
