@@ -159,8 +159,9 @@ def known_ways_in(home: str | Path | None) -> list[str]:
 
 
 def host_towards(ways_in: Sequence[str]) -> str:
-    """The address to send from: loopback towards loopback, any otherwise; IPv6 where all ways in are."""
-    local = all(way.startswith(("127.", "localhost:", "[::1]")) for way in ways_in)
-    if all(way.startswith("[") for way in ways_in):
-        return "::1" if local else "::"
-    return "127.0.0.1" if local else "0.0.0.0"  # noqa: S104 - a client that no one may enter
+    """The address to send from: any; IPv6 where all ways in are.
+
+    Never loopback: a way in on this machine may tell of nodes elsewhere, and such a socket cannot send to them.
+    """
+    v6 = bool(ways_in) and all(way.startswith("[") for way in ways_in)
+    return "::" if v6 else "0.0.0.0"  # noqa: S104 - a client that no one may enter

@@ -52,13 +52,14 @@ def test_results_are_a_table_that_a_strangers_title_cannot_break() -> None:
 @pytest.mark.parametrize(
     ("ways", "host"),
     [
-        (["127.0.0.1:1"], "127.0.0.1"),
-        (["localhost:1", "127.0.0.2:2"], "127.0.0.1"),
+        (["127.0.0.1:1"], "0.0.0.0"),
         (["127.0.0.1:1", "192.0.2.1:1"], "0.0.0.0"),
-        (["localhost.example.org:1"], "0.0.0.0"),
+        (["[2001:db8::1]:1", "192.0.2.1:1"], "0.0.0.0"),
+        (["[::1]:1"], "::"),
+        ([], "0.0.0.0"),
     ],
 )
-def test_a_search_of_this_machine_stays_on_it(ways: list[str], host: str) -> None:
+def test_a_search_through_this_machine_may_send_to_others(ways: list[str], host: str) -> None:
     assert host_towards(ways) == host
 
 
