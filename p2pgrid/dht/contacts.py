@@ -28,17 +28,19 @@ Endpoint = tuple[str, int]
 class Contact(Node):  # type: ignore[misc]
     """Whom to ask and where.  Never changes; equal when key, address and port are."""
 
-    __slots__ = ("id", "ip", "key", "long_id", "packed", "port")
+    __slots__ = ("_packed", "endpoint", "id", "key", "long_id")
 
     id: NodeId
-    ip: str
-    port: int
     long_id: int
 
     def __init__(self, key: bytes, ip: str, port: int, packed: bytes | None = None) -> None:
-        super().__init__(node_id(key), ip, port)
+        # Node.__init__ is not called: it reads the id by way of its digits, and would keep ip and port twice.
+        self.id = node_id(key)
+        self.long_id = int.from_bytes(self.id, "big")
         self.key = key
-        self.packed = packed if packed is not None else key + pack_endpoint((ip, port))
+        self.endpoint: Endpoint = (ip, port)
+        """Where its datagrams go."""
+        self._packed = packed
 
     @classmethod
     def unpack(cls, packed: bytes) -> Contact:
@@ -49,15 +51,27 @@ class Contact(Node):  # type: ignore[misc]
         return cls(packed[:KEY], ip, port, packed)
 
     @property
-    def endpoint(self) -> Endpoint:
-        """Where its datagrams go."""
-        return (self.ip, self.port)
+    def ip(self) -> str:
+        """Its address."""
+        return self.endpoint[0]
+
+    @property
+    def port(self) -> int:
+        """Its UDP port."""
+        return self.endpoint[1]
+
+    @property
+    def packed(self) -> bytes:
+        """As it travels; made when first wanted, since most peers are never told to anybody."""
+        if self._packed is None:
+            self._packed = self.key + pack_endpoint(self.endpoint)
+        return self._packed
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Contact) and other.packed == self.packed
+        return isinstance(other, Contact) and other.key == self.key and other.endpoint == self.endpoint
 
     def __hash__(self) -> int:
-        return hash(self.packed)
+        return hash(self.key)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id.hex()[:8]} {self.ip}:{self.port}>"
@@ -114,8 +128,8 @@ class Peer(Contact):
 
     def moved(self, ip: str, port: int) -> None:
         """Its address is another now; proven by a session from there."""
-        self.ip, self.port = ip, port
-        self.packed = self.key + pack_endpoint((ip, port))
+        self.endpoint = (ip, port)
+        self._packed = None
 
 
 def pack_endpoint(endpoint: Endpoint) -> bytes:

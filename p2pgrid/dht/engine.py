@@ -473,7 +473,7 @@ class Engine:
         """Take a proven server into the table; whoever had its address before is gone from there."""
         if not peer.server or self.table.get(peer.id) is not None:
             return
-        for other in [p for p in self.table.peers() if p.port == peer.port and p.ip == peer.ip]:
+        for other in [p for p in self.table.peers() if p.endpoint == peer.endpoint]:
             self.table.remove_contact(other)
         self.table.add_contact(peer)
         self._depth = -1

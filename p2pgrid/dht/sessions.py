@@ -58,7 +58,8 @@ class Session:
     )
 
     def __init__(self, peer: Peer, endpoint: Endpoint, key: bytes, sid: bytes, remote: bytes, now: float) -> None:
-        self.peer, self.endpoint, self.key = peer, endpoint, key
+        self.peer, self.key = peer, key
+        self.endpoint = peer.endpoint if peer.endpoint == endpoint else endpoint  # one tuple is enough for both
         self.sid, self.remote = sid, remote
         self.initiator = False
         self.ticket: bytes | None = None

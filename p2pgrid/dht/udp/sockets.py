@@ -26,7 +26,8 @@ class DirectProtocol(Protocol):
     """
 
     def __init__(self) -> None:
-        self.queues: tuple[Any, Any, asyncio.Event] = (asyncio.Queue(1), asyncio.Queue(1), asyncio.Event())
+        unused: asyncio.Queue[Any] = asyncio.Queue(1)  # once for both: 3 KB a node
+        self.queues: tuple[Any, Any, asyncio.Event] = (unused, unused, asyncio.Event())
         super().__init__(*self.queues)
         self.sink: Callable[[bytes, tuple[Any, ...]], None] | None = None
         self.fault: Callable[[Exception], None] | None = None
