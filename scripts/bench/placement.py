@@ -58,9 +58,13 @@ class Grid:
         self.swarm.place = lambda endpoint, **more: make(endpoint, **{"limits": limits, **more})
         self.honest = self.swarm.grow(task.nodes)
 
-    def packets(self) -> int:
-        """Sent so far by all."""
-        return int(self.swarm.sent)
+        before, began = self.swarm.sent, self.swarm.now
+        self.swarm.run(60.0)
+        self._idle = (self.swarm.sent - before) / (self.swarm.now - began)
+
+    def packets(self) -> float:
+        """Sent so far by all, less what they send when nobody asks anything."""
+        return float(self.swarm.sent - self._idle * self.swarm.now)
 
     def ask(self, node: Any, tag: str, limit: int) -> list[Any]:
         """One search to its end; its listings."""

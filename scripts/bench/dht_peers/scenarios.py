@@ -136,9 +136,9 @@ async def steady(bench: Bench) -> None:
     await warm(bench)
     bench.spread("put", [await bench.put(key) for key in bench.range(STEADY)])
     await lookups(bench)
-    await rates(bench)
     if hasattr(bench.system, "nearest"):
         await recall(bench)
+    await rates(bench)
     if bench.task.kills:
         await killed(bench, 0.2)
 
