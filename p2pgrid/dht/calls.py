@@ -19,6 +19,9 @@ TYPICAL_WAITS: Final = 4.0
 """A stranger is given this many times the typical round trip of this node."""
 SLOW_MOST: Final = 0.5
 """Nobody is waited for longer before others are asked as well: it costs a few packets to be wrong."""
+PATIENCE_MOST: Final = 16.0
+"""Waits become at most so many times longer in a jam.  Peers that answer after they were called slow tell of one, as late
+acknowledgements tell TCP of a false time-out (RFC 5682); to ask others as well would only feed it."""
 TICK: Final = 0.001
 """No timer is set for less."""
 
@@ -53,12 +56,13 @@ class Call:
 class Calls:
     """All of a node's requests in flight, and its idea of a typical round trip."""
 
-    __slots__ = ("_limits", "_next", "_timers", "_typical", "by_number", "soonest")
+    __slots__ = ("_limits", "_next", "_patience", "_timers", "_typical", "by_number", "soonest")
 
     def __init__(self, limits: Limits, first: int) -> None:
         self._limits = limits
         self._next = first
         self._typical = 0.0
+        self._patience = 1.0
         self._timers: list[tuple[float, int]] = []
         self.by_number: dict[int, Call] = {}
         self.soonest = inf
@@ -101,6 +105,8 @@ class Calls:
         # Quick to believe that things got better: a jam of ours is no trait of the network.
         gain = 0.125 if rtt > self._typical else 0.5
         self._typical = rtt if self._typical == 0.0 else self._typical + gain * (rtt - self._typical)
+        patience = 2.0 * self._patience if call.slow else 0.9 * self._patience
+        self._patience = min(max(patience, 1.0), PATIENCE_MOST)
 
     def due(self, now: float) -> list[Call]:
         """Calls whose wait has passed; ``again`` or ``end`` each."""
@@ -142,10 +148,12 @@ class Calls:
         """How long to wait for a first answer until it is called slow, in seconds."""
         limits = self._limits
         if peer is not None and peer.srtt > 0.0:
-            return min(max(peer.srtt + 4 * peer.var, limits.try_least), SLOW_MOST)
-        if self._typical == 0.0:
-            return limits.try_first
-        return min(max(TYPICAL_WAITS * self._typical, limits.try_least), SLOW_MOST)
+            wait = max(peer.srtt + 4 * peer.var, limits.try_least)
+        elif self._typical == 0.0:
+            wait = limits.try_first
+        else:
+            wait = max(TYPICAL_WAITS * self._typical, limits.try_least)
+        return min(min(wait, SLOW_MOST) * self._patience, limits.try_most)
 
     def _arm(self, call: Call, due: float) -> None:
         call.due = due

@@ -140,7 +140,7 @@ class Sweep:
         wide = self.wide
         mask = 0
         for r, ring in self.rings.items():
-            if ring.asked + len(ring.known) + len(ring.told) >= 2 * ring.quota * wide + 2:
+            if ring.asked + len(ring.known) + len(ring.told) >= ring.quota * wide + 2:
                 mask |= 1 << r
         return mask
 

@@ -50,6 +50,30 @@ def test_strangers_are_given_what_is_typical_here():
     assert 0.15 < calls.wait(None) < 0.25
 
 
+def test_peers_that_answer_late_after_all_make_us_patient_and_prompt_ones_undo_it():
+    calls = Calls(LIMITS, 0)
+    known = peer(0.01)
+
+    def answered(slow: bool) -> None:
+        one = call()
+        calls.begin(one, calls.wait(known), 0.0)
+        if slow:
+            calls.slow(one, known, 0.05)
+        assert calls.take(1, 17, bytes(32)) is one
+        calls.measured(one, known, 0.01)
+
+    calm = calls.wait(known)
+    for _ in range(3):
+        answered(slow=True)
+    assert calls.wait(known) > 4 * calm
+    for _ in range(20):
+        answered(slow=True)
+    assert calls.wait(known) <= LIMITS.try_most
+    for _ in range(60):
+        answered(slow=False)
+    assert calls.wait(known) <= calm
+
+
 def test_a_call_is_first_slow_then_tried_again_and_then_over():
     calls = Calls(LIMITS, 0)
     one = call()
