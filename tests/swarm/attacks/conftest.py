@@ -261,6 +261,13 @@ class Arena:
         print("measured:", ", ".join(f"{name} {value}" for name, value in figures.items()))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever comes first grows the grid; on a busy machine the usual two minutes are too few for that."""
+    for item in items:
+        if "attacks" in item.path.parts and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(900))
+
+
 @pytest.fixture(scope="session")
 def grown(swarm_class: type[Any]) -> Snapshot:
     """The grid of ``NODES`` honest nodes."""
