@@ -20,8 +20,8 @@ TYPICAL_WAITS: Final = 4.0
 SLOW_MOST: Final = 0.5
 """Nobody is waited for longer before others are asked as well: it costs a few packets to be wrong."""
 PATIENCE_MOST: Final = 16.0
-"""Waits become at most so many times longer in a jam.  Peers that answer after they were called slow tell of one, as late
-acknowledgements tell TCP of a false time-out (RFC 5682); to ask others as well would only feed it."""
+"""Waits become at most so many times longer in a jam.  Peers that answer after they were called slow tell of one, as
+late acknowledgements tell TCP of a false time-out (RFC 5682); to ask others as well would only feed it."""
 TICK: Final = 0.001
 """No timer is set for less."""
 

@@ -46,10 +46,10 @@ def spread(rows: Iterable[Sequence[P]], most: int, turn: int) -> list[P]:
     """
     wanted = [row for row in rows if row]
     chosen: list[P] = []
-    step = 0
-    while wanted and len(chosen) < most:
-        for row in wanted[: most - len(chosen)]:
-            chosen.append(row[(turn + step) % len(row)])
-        step += 1
-        wanted = [row for row in wanted if len(row) > step]
-    return chosen
+    for step in range(most):
+        if step:
+            wanted = [row for row in wanted if len(row) > step]
+        if not wanted or len(chosen) >= most:
+            break
+        chosen += [row[(turn + step) % len(row)] for row in wanted]
+    return chosen[:most]

@@ -7,7 +7,7 @@ from itertools import islice
 
 from p2pgrid import crypto
 from p2pgrid.dht import messages
-from p2pgrid.dht.contacts import Contact, Peer, may_tell, share_of
+from p2pgrid.dht.contacts import Contact, Peer, is_loopback, may_tell, share_of
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.messages import (
     AddListing,
@@ -145,12 +145,10 @@ class Desk:
 
 def _fitting(peers: Sequence[Peer], most: int, asker: Contact, room: int) -> tuple[bytes, ...]:
     """Those that the asker can use, packed, as many as fit."""
-    found: list[bytes] = []
-    for peer in peers:
-        if peer.fails or peer.key == asker.key or not may_tell(asker.ip, peer.ip):
-            continue
-        room -= len(peer.packed) + 2
-        if room < 0 or len(found) == most:
-            break
-        found.append(peer.packed)
-    return tuple(found)
+    usable = [peer for peer in peers if not peer.fails and peer.key != asker.key]
+    if not is_loopback(asker.ip):  # whoever is on this machine may be told of everybody
+        usable = [peer for peer in usable if may_tell(asker.ip, peer.ip)]
+    packed = [peer.packed for peer in usable[:most]]
+    while packed and sum(map(len, packed)) + 2 * len(packed) > room:
+        packed.pop()
+    return tuple(packed)
