@@ -316,14 +316,13 @@ class Engine:
         self._silence.heard(session.endpoint)
         self._admit(peer)
         if accept is not None:
-            waiting = self.calls.to(peer.key)
-            if self.profile.card.server:
-                self._introduce(session, now)
             if accept.answer:
                 self.said(session, accept.answer, now)
+            waiting = self.calls.to(peer.key)
             for call in waiting:
-                if call.number in self.calls.by_number:
-                    self._transmit(call, 0.0, now)
+                self._transmit(call, 0.0, now)
+            if self.profile.card.server and not waiting:  # a request proves our address as well
+                self._introduce(session, now)
 
     def said(self, session: Session, body: bytes, now: float) -> None:
         message = messages.decode(body)

@@ -7,7 +7,7 @@ it nor 10,000 listings of one tag all press on the same sixteen nodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from math import gcd
 from typing import Final
 
@@ -21,24 +21,29 @@ would have lived, so that replaying the older one does nothing."""
 
 
 def places(
-    target: int, contacts: Iterable[Contact], held: Iterable[bytes], limits: Limits, chance: Callable[[], int]
+    target: int,
+    contacts: Iterable[Contact],
+    held: Container[bytes],
+    known: Container[bytes],
+    limits: Limits,
+    chance: Callable[[], int],
 ) -> tuple[list[Contact], list[Contact]]:
     """Whom to place a listing with: those near its tag's key, and those farther out; each in the order to be asked.
 
-    ``contacts``: everybody known around ``target``; ``held``: ids of those that hold it already, who are asked again
-    before others.  The near ones come with as many more as there are, for those that refuse or are gone.
+    ``contacts``: everybody heard of around ``target``; ``held``: ids of those that hold it already, who are asked again
+    before others; ``known``: of those in our own table, with whom no handshake is needed, and who come next.  The near
+    ones come with as many more as there are, for those that refuse or are gone.
     """
     everybody = sorted(contacts, key=lambda contact: contact.long_id ^ target)
     near = everybody[: limits.k]
-    holding = frozenset(held)
     far: list[Contact] = []
     taken = {contact.id for contact in near}
     for _, row in by_range(target, everybody):
         inside = sum(contact.id in taken for contact in row)
         groups = {group_of(contact.endpoint) for contact in row if contact.id in taken}
         rest = [contact for contact in row if contact.id not in taken]
-        # Those who hold it first, then by chance: nobody can choose ids so that they are chosen.
-        rest.sort(key=lambda contact: (contact.id not in holding, chance()))
+        # By chance among equals: nobody can choose ids so that they are chosen.
+        rest.sort(key=lambda contact: (contact.id not in held, contact.id not in known, chance()))
         for contact in rest:
             if inside >= limits.range_places:
                 break

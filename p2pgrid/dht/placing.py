@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
 from p2pgrid.dht import messages
@@ -35,11 +35,11 @@ class Place(Operation):
         self._flying = 0
 
     def choose(
-        self, target: int, contacts: Iterable[Contact], held: Iterable[bytes], chance: Callable[[], int], now: float
+        self, target: int, contacts: Iterable[Contact], held: Container[bytes], known: Container[bytes], now: float
     ) -> None:
-        """Place it with the right ones of these."""
+        """Place it with the right ones of these; see ``placement.places``."""
         limits = self.asker.limits
-        near, far = places(target, contacts, held, limits, chance)
+        near, far = places(target, contacts, held, known, limits, self.asker.dice)
         self._far.extend(far)
         self._spare.extend(near[limits.k :])
         self.place(near[: limits.k], now)

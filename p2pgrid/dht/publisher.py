@@ -60,9 +60,10 @@ class Publisher:
         before = list(one.held)
 
         def seen(around: list[Contact], at: float) -> None:
-            known = {contact.id for contact in around}
-            around += [contact for contact in before if contact.id not in known]
-            operation.choose(int.from_bytes(target, "big"), around, [c.id for c in before], engine.dice, at)
+            heard = {contact.id for contact in around}
+            around += [contact for contact in before if contact.id not in heard]
+            known = {peer.id for peer in engine.table.peers()}
+            operation.choose(int.from_bytes(target, "big"), around, {c.id for c in before}, known, at)
 
         engine.survey(target, seen, now)
 

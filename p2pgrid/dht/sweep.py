@@ -135,12 +135,11 @@ class Sweep:
             chosen.append(contact)
         return chosen
 
-    def have(self) -> int:
-        """A bit for each range of which enough contacts are known."""
-        wide = self.wide
+    def have(self, enough: int = 0) -> int:
+        """A bit for each range of which ``enough`` contacts are known, or as many as will be asked and two more."""
         mask = 0
         for r, ring in self.rings.items():
-            if ring.asked + len(ring.known) + len(ring.told) >= ring.quota * wide + 2:
+            if ring.asked + len(ring.known) + len(ring.told) >= (enough or ring.quota * self.wide + 2):
                 mask |= 1 << r
         return mask
 
