@@ -27,7 +27,9 @@ TICK: Final = 0.001
 
 
 class Waiter(Protocol):
-    """Who asked."""
+    """Who asked.  ``introduces``: whether those asked should get to know us as a peer."""
+
+    introduces: bool
 
     def answered(self, call: Call, answer: Answer, now: float) -> None:
         """The answer is there."""

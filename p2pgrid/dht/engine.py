@@ -316,12 +316,13 @@ class Engine:
         self._silence.heard(session.endpoint)
         self._admit(peer)
         if accept is not None:
+            introduce = self.profile.card.server and any(call.waiter.introduces for call in self.calls.to(peer.key))
             if accept.answer:
                 self.said(session, accept.answer, now)
             waiting = self.calls.to(peer.key)
             for call in waiting:
                 self._transmit(call, 0.0, now)
-            if self.profile.card.server and not waiting:  # a request proves our address as well
+            if introduce and not waiting:  # a request proves our address as well
                 self._introduce(session, now)
 
     def said(self, session: Session, body: bytes, now: float) -> None:

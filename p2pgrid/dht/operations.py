@@ -66,6 +66,9 @@ class Operation:
 
     __slots__ = ("asker", "over")
 
+    introduces = True
+    """See ``calls.Waiter``."""
+
     def __init__(self, asker: Asker) -> None:
         self.asker = asker
         self.over = False

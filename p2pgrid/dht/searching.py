@@ -35,6 +35,9 @@ class Ranging(Operation):
 
     __slots__ = ("_told", "sweep", "target")
 
+    introduces = False
+    """Who is asked once for a tag need not keep us: that would cost both sides a third packet and a session."""
+
     def __init__(self, asker: Asker, target: bytes) -> None:
         super().__init__(asker)
         self.target = target

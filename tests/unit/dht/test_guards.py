@@ -128,6 +128,8 @@ def test_a_public_address_is_left_alone_whatever_the_port_and_a_neighbour_on_the
 class Asks:
     """Counts how its requests ended."""
 
+    introduces = True
+
     def __init__(self):
         self.failures = 0
         self.answers = 0
