@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from p2pgrid import crypto
 from p2pgrid.dht import messages
@@ -27,13 +27,13 @@ from p2pgrid.dht.operations import Ended, Join, Listener, Operation, PingOnce, W
 from p2pgrid.dht.packets import LARGEST_BODY, LARGEST_TICKETED, SERVER, Accept
 from p2pgrid.dht.profile import Profile, short_name
 from p2pgrid.dht.publisher import Publisher
-from p2pgrid.dht.ranges import spread
 from p2pgrid.dht.routing import Table
 from p2pgrid.dht.sampling import Sample
 from p2pgrid.dht.searching import Found, Reader, Search, Survey
 from p2pgrid.dht.serve import Desk
 from p2pgrid.dht.sessions import Session
 from p2pgrid.dht.store import Store
+from p2pgrid.dht.sweep import Row
 from p2pgrid.dht.upkeep import Upkeep
 from p2pgrid.errors import Malformed, RemoteError
 from p2pgrid.ids import NodeId, Tag, tag_key
@@ -45,10 +45,6 @@ class Polled(NamedTuple):
 
     datagrams: list[tuple[bytes, Endpoint]]
     wake: float
-
-
-SEEDS: Final = 24
-"""Peers of our table that a search begins with: three in each of the eight ranges where they are few."""
 
 
 class Engine:
@@ -238,10 +234,9 @@ class Engine:
         good = [peer for peer in near if not peer.fails]
         return list((good if len(good) >= self.limits.k else near)[: self.limits.k])
 
-    def around(self, target: bytes) -> list[Contact]:
+    def around(self, target: bytes) -> list[Row]:
         rows = self.table.ranges(int.from_bytes(target, "big"))
-        good = [[peer for peer in row if not peer.fails] for row in rows]
-        return list(spread(good, SEEDS, self.dice()))
+        return [(r, [peer for peer in row if not peer.fails]) for r, row in rows]
 
     def depth(self) -> float:
         if self._depth < 0:

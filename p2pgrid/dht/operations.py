@@ -15,6 +15,7 @@ from p2pgrid.dht.contacts import Contact, may_tell
 from p2pgrid.dht.limits import MAX_DATAGRAM, Limits
 from p2pgrid.dht.lookup import Lookup
 from p2pgrid.dht.messages import AddListing, Answer, FindNode, Nodes, Ping, Pong, Request
+from p2pgrid.dht.sweep import Row
 from p2pgrid.errors import Malformed, RemoteError
 from p2pgrid.records import Listing, NodeRecord, Verified
 
@@ -36,8 +37,8 @@ class Asker(Protocol):
     def seeds(self, target: bytes) -> list[Contact]:
         """Known contacts nearest to a point."""
 
-    def around(self, target: bytes) -> list[Contact]:
-        """Known contacts from every distance range around a point."""
+    def around(self, target: bytes) -> list[Row]:
+        """Known contacts in every distance range around a point."""
 
     def depth(self) -> float:
         """log2 of the number of nodes in the network, roughly."""

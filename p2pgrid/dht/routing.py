@@ -200,8 +200,8 @@ class Table(RoutingTable):  # type: ignore[misc]
                     break
         return found[:count]
 
-    def ranges(self, target: int, but: int = 0) -> list[Sequence[Peer]]:
-        """Everybody in a bucket, in rows by the leading bits shared with ``target``, the most first.
+    def ranges(self, target: int, but: int = 0) -> list[tuple[int, Sequence[Peer]]]:
+        """Everybody in a bucket, in rows by the leading bits shared with ``target``, the most first; no row is empty.
 
         Without the ranges whose bit is set in ``but``.  A bucket that holds neither ``target`` nor us is one range, so
         only those in the one that does are looked at one by one.
@@ -210,12 +210,14 @@ class Table(RoutingTable):  # type: ignore[misc]
         last = len(buckets) - 1
         ours = ID_BITS - (self.own ^ target).bit_length()
         at = min(ours, last)
-        rows: list[Sequence[Peer]] = [
-            row for r, row in by_range(target, buckets[at].nodes.values()) if not but >> r & 1
-        ]
+        mixed = by_range(target, buckets[at].nodes.values())
+        rows: list[tuple[int, Sequence[Peer]]] = [(r, row) for r, row in mixed if not but >> r & 1]
         if ours < last and not but >> ours & 1:  # our own side of where target and we part
-            rows.append([peer for bucket in buckets[ours + 1 :] for peer in bucket.nodes.values()])
-        rows += [list(buckets[r].nodes.values()) for r in range(at - 1, -1, -1) if not but >> r & 1]
+            near = [peer for bucket in buckets[ours + 1 :] for peer in bucket.nodes.values()]
+            rows += [(ours, near)] if near else []
+        for r in range(at - 1, -1, -1):
+            if buckets[r].nodes and not but >> r & 1:
+                rows.append((r, list(buckets[r].nodes.values())))
         return rows
 
     def depth(self) -> int:

@@ -22,6 +22,8 @@ PAGERS: Final = 8
 """Holders whose further pages are asked for at the same time."""
 MOST_NEWER: Final = 8
 """Times that one search hands out a newer listing of the same dataset."""
+SURVEYED: Final = 2
+"""Peers heard in each near range by who wants to know only who is there: each names sixteen others."""
 HOLDERS: Final = 32
 """One holder fills at most this part of a search's limit before the others were heard."""
 WORTH_WIDENING: Final = 64
@@ -38,15 +40,15 @@ class Ranging(Operation):
     introduces = False
     """Who is asked once for a tag need not keep us: that would cost both sides a third packet and a session."""
 
-    def __init__(self, asker: Asker, target: bytes) -> None:
+    def __init__(self, asker: Asker, target: bytes, each: int | None = None) -> None:
         super().__init__(asker)
         self.target = target
         self._told: set[bytes] = set()
-        self.sweep = Sweep(target, asker.own_id(), asker.limits, asker.depth(), asker.dice())
+        self.sweep = Sweep(target, asker.own_id(), asker.limits, asker.depth(), asker.dice(), each)
 
     def begin(self, now: float) -> None:
         """Start from what is known."""
-        self.sweep.add(self.asker.around(self.target), known=True)
+        self.sweep.start(self.asker.around(self.target))
         self.step(now)
 
     def step(self, now: float) -> None:
@@ -101,7 +103,7 @@ class Survey(Ranging):
     __slots__ = ("_ended",)
 
     def __init__(self, asker: Asker, target: bytes) -> None:
-        super().__init__(asker, target)
+        super().__init__(asker, target, SURVEYED)
         self._ended: list[Ended] = []
 
     def listen(self, ended: Ended) -> None:
@@ -110,7 +112,7 @@ class Survey(Ranging):
 
     def end(self, now: float) -> None:
         for ended in self._ended:
-            ended(list(self.sweep.contacts.values()), now)
+            ended(self.sweep.everybody(), now)
 
 
 class Holder:
@@ -196,7 +198,9 @@ class Search(Ranging):
             if holder is None:
                 holder = self._holders[call.contact.key] = Holder(call.contact)
             self._read(holder, answer)
-        if holder is not None and holder.asking:
+        if self.enough():
+            self.step(now)
+        elif holder is not None and holder.asking:
             holder.asking = False
             self.step(now)
         else:
@@ -238,7 +242,7 @@ class Search(Ranging):
         return True
 
     def end(self, now: float) -> None:
-        nearest = list(self.sweep.contacts.values())
+        nearest = self.sweep.everybody()
         for reader in list(self._readers):
             reader.ended(nearest, now)
 

@@ -85,7 +85,8 @@ class Desk:
         """The same, from every distance range around ``target`` but those of which the asker has enough."""
         most = self._limits.k
         turn = int.from_bytes(self._random(2), "big")
-        return _fitting(spread(self._table.ranges(target, have), most + 4, turn), most, asker, room)
+        rows = [row for _, row in self._table.ranges(target, have)]
+        return _fitting(spread(rows, most + 4, turn), most, asker, room)
 
     def _page(self, request: FindListings, asker: Contact, room: int) -> bytes:
         tag = request.tag

@@ -7,7 +7,7 @@ how many honest ones are asked in the others.  Silent peers do not count, and ea
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from p2pgrid.dht.contacts import Contact
@@ -26,6 +26,10 @@ FEW: Final = 4
 MOST_IN_RING: Final = 64
 """Contacts remembered per range and round of widening."""
 TURN: Final = 0x9E3779B97F4A7C15
+
+
+Row = tuple[int, Sequence[Contact]]
+"""A range and those in it."""
 
 
 class Ring:
@@ -71,56 +75,72 @@ class Sweep:
     __slots__ = (
         "_crowding",
         "_depth",
+        "_each",
         "_flying",
         "_limits",
+        "_ours",
         "_seen",
         "_slow",
         "_states",
+        "_told",
         "_turn",
         "answered",
         "asked",
-        "contacts",
         "most",
         "rings",
         "target",
         "wide",
     )
 
-    def __init__(self, target: bytes, own: bytes, limits: Limits, depth: float, turn: int) -> None:
+    def __init__(
+        self, target: bytes, own: bytes, limits: Limits, depth: float, turn: int, each: int | None = None
+    ) -> None:
+        """``each``: answers wanted in a near range, ``limits.range_asked`` unless told."""
         self.target = int.from_bytes(target, "big")
+        self._each = each or limits.range_asked
         self._limits, self._depth, self._turn = limits, depth, turn
         self.rings: dict[int, Ring] = {}
         self._seen: set[bytes] = {own}
         self._crowding = Crowding(limits)
         self._states: dict[bytes, tuple[Ring, int]] = {}
-        self.contacts: dict[bytes, Contact] = {}
-        """Everybody heard of, by id, until found silent."""
+        self._told: list[Contact] = []
+        self._ours: Sequence[Row] = ()
         self._flying = self._slow = 0
         self.asked = self.answered = 0
         self.most = limits.lookup_asked
         self.wide = 1
         """Times the usual quota; see ``widen``."""
 
-    def add(self, contacts: Iterable[Contact], known: bool = False) -> None:
-        """Take in contacts; those already heard of change nothing.
+    def start(self, rows: Sequence[Row]) -> None:
+        """Begin with peers of our own table, by range; the table has its own bounds on address groups."""
+        self._ours = rows
+        for r, row in rows:
+            self._ring(r).known = list(row)
+            self._seen.update([contact.id for contact in row])
 
-        ``known``: from our own table, which has its own bounds on address groups.
-        """
+    def add(self, contacts: Iterable[Contact]) -> None:
+        """Take in contacts that somebody told; those already heard of change nothing."""
         for contact in contacts:
             if contact.id in self._seen:
                 continue
-            ring = self._ring(range_of(self.target, contact.long_id))
-            row = ring.known if known else ring.told
-            if len(row) >= MOST_IN_RING * self.wide or not (known or self._crowding.admits(contact)):
+            row = self._ring(range_of(self.target, contact.long_id)).told
+            if len(row) >= MOST_IN_RING * self.wide or not self._crowding.admits(contact):
                 continue
             self._seen.add(contact.id)
-            self.contacts[contact.id] = contact
+            self._told.append(contact)
             row.append(contact)
+
+    def everybody(self) -> list[Contact]:
+        """Everybody heard of who was not found silent."""
+        silent = {an_id for an_id, (_, state) in self._states.items() if state in (SLOW, FAILED)}
+        ours = [contact for _, row in self._ours for contact in row]
+        return [contact for contact in ours + self._told if contact.id not in silent]
 
     def next(self) -> list[Contact]:
         """Whom to ask now; they count as asked.  Every range gets its first before any gets its second."""
         chosen: list[Contact] = []
-        at_once = self._limits.sweep if self.answered else self._limits.alpha
+        # One more for each answer, as in TCP's slow start: who wants the first result is not kept from it by the rest.
+        at_once = min(self._limits.alpha + self.answered, self._limits.sweep)
         while self._flying < at_once and self.asked < self.most:
             wide = self.wide
             wanting = [(ring.asked, -r) for r, ring in self.rings.items() if ring.wants(wide)]
@@ -167,7 +187,6 @@ class Sweep:
         if ring is not None and state in (ASKED, SLOW):
             self._land(ring, state)
             self._states[an_id] = (ring, FAILED)
-            self.contacts.pop(an_id, None)
 
     def done(self, found: bool) -> bool:
         """Whether nobody is left to ask or to wait for."""
@@ -196,12 +215,11 @@ class Sweep:
     def _ring(self, r: int) -> Ring:
         ring = self.rings.get(r)
         if ring is None:
-            limits = self._limits
             if r < self._depth - FAR:
                 ring = Ring(1, 3)
             elif r > self._depth + DEEP:
                 ring = Ring(2, 4)
             else:
-                ring = Ring(limits.range_asked, 3 * limits.range_asked)
+                ring = Ring(self._each, 3 * self._each)
             self.rings[r] = ring
         return ring

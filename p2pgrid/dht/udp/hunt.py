@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from p2pgrid.dht.contacts import Contact
@@ -26,8 +26,11 @@ class Hunt:
     A dataset comes again when a newer listing of it arrives that was not known when it came first.
     """
 
-    def __init__(self, engine: Engine, tags: Sequence[Tag], match: str, limit: int, now: float) -> None:
-        self._limit = limit
+    def __init__(
+        self, engine: Engine, tags: Sequence[Tag], match: str, limit: int, told: Callable[[], None], now: float
+    ) -> None:
+        """``told`` is called whenever whoever reads has something to do."""
+        self._limit, self._tell = limit, told
         self._needed = len(tags) if match == "all" else 1
         self._seen: dict[Key, set[Tag]] = {}
         self._newest: dict[Key, Verified[Listing]] = {}
@@ -49,6 +52,7 @@ class Hunt:
         if before < self._needed <= len(tags) or (news and len(tags) >= self._needed):
             with contextlib.suppress(asyncio.QueueFull):
                 self._queue.put_nowait(self._newest[key])
+            self._tell()
 
     def _ended(self, nearest: list[Contact], at: float) -> None:
         self._open -= 1

@@ -96,6 +96,7 @@ class DhtNode:
         self._protocol, self._sock = protocol, sock
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._news = False
         self._timer_at = float("inf")
         self._closed = False
         self._ending: set[asyncio.Future[Any]] = set()
@@ -324,7 +325,7 @@ class DhtNode:
         if self._closed:
             raise Unreachable("The DHT node was closed.")
         self._engine.counters["searches"] += 1
-        hunt = Hunt(self._engine, wanted, match, limit, self._loop.time())
+        hunt = Hunt(self._engine, wanted, match, limit, self._tell, self._loop.time())
         self._hunts.add(hunt)
         self._flush()
         try:
@@ -397,16 +398,23 @@ class DhtNode:
         self._engine.receive(data, addr[:2], now)
         if self._sock is not None:
             self._read_on(self._sock, now)
+        self._news = False
         self._flush(now)
 
     def _read_on(self, sock: socket.socket, now: float) -> None:
         """Take what else has arrived: asyncio's own transport reads one datagram a wake-up, at 10 us each."""
         for _ in range(READ_AT_ONCE):
+            if self._news:  # first whoever waits for it, then the rest
+                break
             try:
                 data, addr = sock.recvfrom(READ_BYTES)
             except OSError:  # nothing more; what else may be wrong, the transport's next read will tell
                 break
             self._engine.receive(data, addr[:2], now)
+
+    def _tell(self) -> None:
+        """A search has found something."""
+        self._news = True
 
     def _fault(self, error: Exception) -> None:
         # An ICMP answer to something sent earlier; the time-out of whoever sent it will tell.
