@@ -34,8 +34,9 @@ class Limits:
     """Disjoint paths of a lookup (S/Kademlia's d), one request in flight on each."""
     range_asked: int = 3
     """Peers that a search hears in each distance range near a tag, when they answer."""
-    range_places: int = 4
-    """Peers in each distance range that hold a listing, beside the ``k`` nearest.  With 0 there are only those."""
+    range_places: int = 6
+    """Peers in each distance range near a tag that hold a listing, half as many in a far one, beside the ``k`` nearest.
+    With 0 there are only those."""
     sweep: int = 8
     """Requests of one search in flight, once somebody has answered."""
     lookup_asked: int = 96

@@ -1,8 +1,8 @@
 """Where listings of a tag live, and in which order a holder hands them out.
 
 A listing lives with the ``k`` nodes nearest to its tag's key, where whoever looks for a rare tag finds it in a hop or
-two, and with ``range_places`` nodes of every distance range around it, so that neither a bought neighbourhood hides
-it nor 10,000 listings of one tag all press on the same sixteen nodes.
+two, and with some nodes of every distance range around it, ``range_places`` or half as many in a far one, so that
+neither a bought neighbourhood hides it nor 10,000 listings of one tag all press on the same sixteen nodes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 from p2pgrid.dht.contacts import Contact, group_of
 from p2pgrid.dht.limits import Limits
-from p2pgrid.dht.ranges import by_range
+from p2pgrid.dht.ranges import FAR, by_range
 
 WITHDRAWN_TTL: Final = 60
 """A listing whose ttl is at most this takes an older one back: never handed out, remembered as long as the older one
@@ -25,27 +25,30 @@ def places(
     contacts: Iterable[Contact],
     held: Container[bytes],
     known: Container[bytes],
+    depth: float,
     limits: Limits,
     chance: Callable[[], int],
 ) -> tuple[list[Contact], list[Contact]]:
     """Whom to place a listing with: those near its tag's key, and those farther out; each in the order to be asked.
 
     ``contacts``: everybody heard of around ``target``; ``held``: ids of those that hold it already, who are asked again
-    before others; ``known``: of those in our own table, with whom no handshake is needed, and who come next.  The near
-    ones come with as many more as there are, for those that refuse or are gone.
+    before others; ``known``: of those in our own table, with whom no handshake is needed, and who come next;
+    ``depth``: log2 of the number of nodes.  The near ones come with as many more as there are, for those that refuse
+    or are gone.
     """
     everybody = sorted(contacts, key=lambda contact: contact.long_id ^ target)
     near = everybody[: limits.k]
     far: list[Contact] = []
     taken = {contact.id for contact in near}
-    for _, row in by_range(target, everybody):
+    for r, row in by_range(target, everybody):
+        wanted = limits.range_places if r >= depth - FAR else limits.range_places // 2
         inside = sum(contact.id in taken for contact in row)
         groups = {group_of(contact.endpoint) for contact in row if contact.id in taken}
         rest = [contact for contact in row if contact.id not in taken]
         # By chance among equals: nobody can choose ids so that they are chosen.
         rest.sort(key=lambda contact: (contact.id not in held, contact.id not in known, chance()))
         for contact in rest:
-            if inside >= limits.range_places:
+            if inside >= wanted:
                 break
             group = group_of(contact.endpoint)
             if group not in groups:

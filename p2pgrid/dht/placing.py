@@ -39,7 +39,7 @@ class Place(Operation):
     ) -> None:
         """Place it with the right ones of these; see ``placement.places``."""
         limits = self.asker.limits
-        near, far = places(target, contacts, held, known, limits, self.asker.dice)
+        near, far = places(target, contacts, held, known, self.asker.depth(), limits, self.asker.dice)
         self._far.extend(far)
         self._spare.extend(near[limits.k :])
         self.place(near[: limits.k], now)

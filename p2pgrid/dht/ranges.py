@@ -13,6 +13,8 @@ from typing import Final, Protocol, TypeVar
 ID_BITS: Final = 160
 MAX_RANGE: Final = 62
 """Ids that share more bits than this count as sharing these: 2**62 keys are beyond anybody's grinding."""
+FAR: Final = 6.0
+"""A range this many bits before the depth of the network is far: it has over 32 nodes."""
 ALL_RANGES: Final = (1 << MAX_RANGE + 1) - 1
 
 

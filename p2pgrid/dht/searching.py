@@ -65,7 +65,7 @@ class Ranging(Operation):
 
     def request(self) -> Request:
         """What each is asked."""
-        return FindNode(MAKE_CALL, self.target, self.sweep.have(self.asker.limits.k))
+        return FindNode(MAKE_CALL, self.target, self.sweep.have(everybody=True))
 
     def enough(self) -> bool:
         """Whether nobody needs to be asked any more."""

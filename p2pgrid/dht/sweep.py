@@ -13,12 +13,10 @@ from typing import Final
 from p2pgrid.dht.contacts import Contact
 from p2pgrid.dht.crowding import Crowding
 from p2pgrid.dht.limits import Limits
-from p2pgrid.dht.ranges import range_of
+from p2pgrid.dht.ranges import FAR, range_of
 
 ASKED, SLOW, DONE, FAILED = range(4)
 
-FAR: Final = 6.0
-"""A range this many bits before the depth of the network has over 32 nodes: one is asked, for a sample."""
 DEEP: Final = 2.0
 """A range this many bits beyond the depth has an honest node one time in eight: whoever is there is asked less."""
 FEW: Final = 4
@@ -155,11 +153,17 @@ class Sweep:
             chosen.append(contact)
         return chosen
 
-    def have(self, enough: int = 0) -> int:
-        """A bit for each range of which ``enough`` contacts are known, or as many as will be asked and two more."""
+    def have(self, everybody: bool = False) -> int:
+        """A bit for each range of which enough contacts are known: as many as will be asked and two more.
+
+        With ``everybody``, four times as many as honest nodes are to be expected there: all of those, most likely.
+        """
         mask = 0
         for r, ring in self.rings.items():
-            if ring.asked + len(ring.known) + len(ring.told) >= (enough or ring.quota * self.wide + 2):
+            enough = ring.quota * self.wide + 2
+            if everybody:
+                enough = min(4 + int(2 ** (self._depth - r + 1)), self._limits.k)
+            if ring.asked + len(ring.known) + len(ring.told) >= enough:
                 mask |= 1 << r
         return mask
 
@@ -216,7 +220,7 @@ class Sweep:
         ring = self.rings.get(r)
         if ring is None:
             if r < self._depth - FAR:
-                ring = Ring(1, 3)
+                ring = Ring(1, 3)  # a sample: it finds what many have
             elif r > self._depth + DEEP:
                 ring = Ring(2, 4)
             else:
