@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FORGET_EVERY: Final = 30.0
 FILL_WITHIN: Final = 30.0
 FEW: Final = 8
+SMALL: Final = 5
+"""log2 of the nodes of a small grid."""
 MAX_BOOTSTRAP: Final = 64
 SEEK_FIRST: Final = 15.0
 SEEK_MOST: Final = 240.0
@@ -134,10 +136,14 @@ class Upkeep:
     def _fill(self, now: float) -> None:
         """After a join, look far ranges up soon, spread by chance, so that every range is known."""
         engine, limits = self._engine, self._limits
-        buckets = engine.table.buckets
-        for bucket in buckets:
-            if len(bucket) < (limits.k if len(buckets) == 1 else limits.k // 2):
+        wanted = self._well_filled()
+        for bucket in engine.table.buckets:
+            if len(bucket) < wanted:
                 bucket.last_updated = min(bucket.last_updated, now - limits.refresh + FILL_WITHIN * engine.chance())
+
+    def _well_filled(self) -> int:
+        """Peers of a range that are worth a lookup: in a small grid, which is shown whole, all of them."""
+        return self._limits.k if self._engine.depth() <= SMALL else 3 * self._limits.k // 4
 
     def _probe(self, now: float) -> None:
         peer = self._whom(now)
@@ -178,8 +184,7 @@ class Upkeep:
         if stale and len(self._engine.table):
             bucket = stale[0]
             bucket.last_updated = now
-            few = self._limits.join if len(self._engine.table.buckets) > 1 else 0
-            self._engine.walk(self._point_in(bucket), lambda found, at: None, now, few)
+            self._engine.walk(self._point_in(bucket), lambda found, at: None, now, self._well_filled())
 
     def _seek_lost(self, now: float) -> None:
         """Try a peer again that was lost: after a partition, one that answers leads back to all the others."""
