@@ -113,6 +113,7 @@ def _more(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", default="", help="systems, as ours,kademlia")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--keys", type=int, default=200, help="keys a phase")
+    parser.add_argument("--one-loop", action="store_true", help="only the event loop that p2pgrid takes")
     parser.add_argument("--no-idle", action="store_true", help="leave the idle networks out")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
 
@@ -157,7 +158,7 @@ def quick(run: Run, candidates: list[tuple[str, str]], sizes: list[int]) -> None
 def full(run: Run, candidates: list[tuple[str, str]], sizes: list[int], chosen: argparse.Namespace) -> None:
     """Every system, size and phase, in turns."""
     first = dict(reversed(candidates))  # p2pgrid's own loop comes before the stock one
-    task = Task("", "steady", "", 0, keys=chosen.keys, settle=10.0, burst=10.0, widths=(32, 256), kills=True, seed=1)
+    task = Task("", "steady", "", 0, keys=chosen.keys, settle=35.0, burst=5.0, widths=(32, 256), kills=True, seed=1)
     for number in range(chosen.rounds):
         for system, loop in candidates:
             if system in ("ours", "kademlia"):
@@ -188,6 +189,8 @@ def main() -> int:
     if chosen.nodes:
         sizes = [int(size) for size in chosen.nodes.split(",")]
     candidates = _candidates(chosen.only.split(","), run)
+    if chosen.one_loop:
+        candidates = list({system: (system, loop) for system, loop in reversed(candidates)}.values())[::-1]
     if chosen.quick:
         quick(run, candidates, sizes)
     else:

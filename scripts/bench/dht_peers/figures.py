@@ -77,7 +77,7 @@ FIGURES: Final[dict[str, tuple[str, str, tuple[Bound, ...]]]] = {
     "idle bytes": ("idle, after 1,000 announces: a node's bytes a minute", "B", (Bound(2000.0, LARGE),)),
     "idle bytes an hour": ("idle, after 1,000 announces: a node's kB an hour", "kB", ()),
 }
-"""Name, unit and targets (issue: DHT) of each figure."""
+"""Name, unit and targets of each figure."""
 
 BESIDE_LIBTORRENT: Final = ("one at once 32", 300, Bound(1.0, (300,), of_ratio=True, at_least=True))
 
@@ -112,7 +112,8 @@ def _rows(found: Medians, count: int, loop: str, main: bool) -> Iterator[Row]:
         mine = (ours or {}).get(key)
         if mine is None and not values:
             continue
-        bound = next((bound for bound in bounds if count in bound.sizes), None) if main and ours is not None else None
+        bound = next((bound for bound in bounds if count in bound.sizes and (main or bound.of_ratio)), None)
+        bound = bound if ours is not None else None
         yield _row(f"{title}, {where}", unit, mine, values, bound)
         if main and ours is not None and (key, count) == BESIDE_LIBTORRENT[:2] and "libtorrent" in values:
             beside = {"libtorrent": values["libtorrent"]}

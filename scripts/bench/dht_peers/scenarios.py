@@ -20,6 +20,8 @@ from typing import Any
 from dht_peers.base import Got, isolate, resident_kib, traffic
 
 WARM, STEADY, KILLED, AT_ONCE = 10_000, 20_000, 30_000, 40_000
+WARM_MOST = 60.0
+"""Seconds that warming up takes at most."""
 """Where the keys of each phase begin: nothing that is measured was looked up before."""
 
 
@@ -125,8 +127,10 @@ async def fill(bench: Bench, *begins: int) -> None:
 
 
 async def warm(bench: Bench) -> None:
-    """A round of lookups that is not measured: connections, sessions and tables are as in a network that runs."""
-    await pooled([lambda key=key: bench.get(key) for key in bench.range(WARM)], 32)
+    """Four lookups a node that are not measured: connections, sessions and tables are as in a network that runs."""
+    keys = bench.range(WARM)
+    rounds = -(-4 * bench.count // len(keys))
+    await pooled([lambda key=key: bench.get(key) for _ in range(rounds) for key in keys], 32, WARM_MOST)
 
 
 async def steady(bench: Bench) -> None:
@@ -240,9 +244,9 @@ async def idle(bench: Bench) -> None:
     await bench.system.start(bench.count)
     await asyncio.sleep(bench.settle)
     await pooled([lambda key=key: bench.put(key) for key in range(WARM, WARM + 1000)], 32)
-    await asyncio.sleep(3 * bench.settle)
+    await asyncio.sleep(bench.settle)
     (octets, _), began, cpu = traffic(), time.perf_counter(), time.process_time()
-    await asyncio.sleep(6 * bench.settle)
+    await asyncio.sleep(2 * bench.settle)
     seconds = time.perf_counter() - began
     bench.tell("idle cpu", (time.process_time() - cpu) / seconds * 100)
     if bench.isolated:
