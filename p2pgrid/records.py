@@ -251,8 +251,8 @@ def _number(value: Any, low: int, high: int) -> int:
 
 
 def _addresses(value: Any) -> tuple[Address, ...]:
-    if not isinstance(value, list) or len(value) > MAX_ADDRESSES:
-        raise Malformed("Addresses are no short list.")
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_ADDRESSES:
+        raise Malformed("Addresses are no short list of at least one.")
     return tuple(Address(_ip(ip), _number(udp, 0, 65_535), _number(http, 0, 65_535)) for ip, udp, http in value)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from p2pgrid import crypto
@@ -15,6 +15,8 @@ from p2pgrid.records import DATASET_ID_BYTES, Address, Listing, Verified, sign_l
 
 Key = tuple[Tag, bytes]
 
+MOST_HOLDERS: Final = 128
+"""Holders of one listing that are remembered: those of three rounds, as long as a listing lives."""
 FIRST_PAUSE: Final = 30.0
 """A listing that a young grid could not place well is placed again after this, then ever more rarely."""
 
@@ -23,9 +25,10 @@ class Announcement:
     """One listing of ours.  ``due``: the engine's time of its next round.
 
     ``again``: when a round may come earlier because more nodes could hold it than do; ``pause``: how long until then.
+    ``held``: who took it in the last round; ``anywhere``: by id, who took it at any time lately.
     """
 
-    __slots__ = ("again", "busy", "dataset", "due", "held", "listing", "pause", "tag", "title")
+    __slots__ = ("again", "anywhere", "busy", "dataset", "due", "held", "listing", "pause", "rounds", "tag", "title")
 
     def __init__(self, tag: Tag, dataset: bytes, title: str) -> None:
         self.tag, self.dataset, self.title = tag, dataset, title
@@ -33,8 +36,18 @@ class Announcement:
         self.again = 0.0
         self.pause = FIRST_PAUSE
         self.busy = False
+        self.rounds = 0
         self.held: Sequence[Contact] = ()
+        self.anywhere: dict[bytes, Contact] = {}
         self.listing: Verified[Listing] | None = None
+
+    def placed(self, holders: Iterable[Contact]) -> None:
+        """These took it; the latest are remembered, to be told when it is withdrawn."""
+        for contact in holders:
+            self.anywhere.pop(contact.id, None)
+            self.anywhere[contact.id] = contact
+        while len(self.anywhere) > MOST_HOLDERS:
+            del self.anywhere[next(iter(self.anywhere))]
 
 
 class Announcements:
@@ -60,6 +73,10 @@ class Announcements:
         if one.listing is None:
             return False
         return not 0 <= self._wall() - one.listing.record.issued < self._limits.listing_ttl
+
+    def has(self, tag: Tag, dataset: bytes) -> bool:
+        """Whether it is announced."""
+        return (tag, dataset) in self._by_key
 
     def all(self) -> list[Announcement]:
         """Each of them."""

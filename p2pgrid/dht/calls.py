@@ -22,14 +22,18 @@ SLOW_MOST: Final = 0.5
 PATIENCE_MOST: Final = 16.0
 """Waits become at most so many times longer in a jam.  Peers that answer after they were called slow tell of one, as
 late acknowledgements tell TCP of a false time-out (RFC 5682); to ask others as well would only feed it."""
+LATE_USUAL: Final = 0.25
+"""A smaller share of late answers is no jam: some peers are far, or play at it."""
+LATE_GAIN: Final = 0.125
 TICK: Final = 0.001
 """No timer is set for less."""
 
 
 class Waiter(Protocol):
-    """Who asked.  ``introduces``: whether those asked should get to know us as a peer."""
+    """Who asked.  ``introduces``: whether those asked should get to know us; ``over``: nobody waits any more."""
 
     introduces: bool
+    over: bool
 
     def answered(self, call: Call, answer: Answer, now: float) -> None:
         """The answer is there."""
@@ -58,13 +62,14 @@ class Call:
 class Calls:
     """All of a node's requests in flight, and its idea of a typical round trip."""
 
-    __slots__ = ("_limits", "_next", "_patience", "_timers", "_typical", "by_number", "soonest")
+    __slots__ = ("_late", "_limits", "_next", "_timers", "_typical", "by_number", "soonest")
 
     def __init__(self, limits: Limits, first: int) -> None:
         self._limits = limits
         self._next = first
         self._typical = 0.0
-        self._patience = 1.0
+        self._late = 0.0
+        """The share of answers, of late, that came after they were called slow."""
         self._timers: list[tuple[float, int]] = []
         self.by_number: dict[int, Call] = {}
         self.soonest = inf
@@ -107,8 +112,7 @@ class Calls:
         # Quick to believe that things got better: a jam of ours is no trait of the network.
         gain = 0.125 if rtt > self._typical else 0.5
         self._typical = rtt if self._typical == 0.0 else self._typical + gain * (rtt - self._typical)
-        patience = 2.0 * self._patience if call.slow else 0.9 * self._patience
-        self._patience = min(max(patience, 1.0), PATIENCE_MOST)
+        self._late += LATE_GAIN * (call.slow - self._late)
 
     def due(self, now: float) -> list[Call]:
         """Calls whose wait has passed; ``again`` or ``end`` each."""
@@ -155,7 +159,8 @@ class Calls:
             wait = limits.try_first
         else:
             wait = max(TYPICAL_WAITS * self._typical, limits.try_least)
-        return min(min(wait, SLOW_MOST) * self._patience, limits.try_most)
+        patience = 1.0 + (PATIENCE_MOST - 1.0) * max(0.0, self._late - LATE_USUAL) / (1.0 - LATE_USUAL)
+        return min(min(wait, SLOW_MOST) * patience, limits.try_most)
 
     def _arm(self, call: Call, due: float) -> None:
         call.due = due

@@ -160,8 +160,14 @@ def is_loopback(ip: str) -> bool:
 
 
 def may_tell(teller: str, ip: str) -> bool:
-    """Whether a peer at ``teller`` can know a node at ``ip``: loopback addresses mean nothing to others."""
-    return is_loopback(teller) or not is_loopback(ip)
+    """Whether a peer at ``teller`` can know a node at ``ip``.
+
+    Loopback addresses mean nothing to others, and those of a local network nothing outside of one: a stranger who tells
+    them would have us send into our own.
+    """
+    if is_loopback(teller):
+        return True
+    return not is_loopback(ip) and (not is_lan(ip) or is_lan(teller))
 
 
 def group_of(endpoint: Endpoint) -> bytes:

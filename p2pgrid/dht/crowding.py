@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from p2pgrid.dht.contacts import Contact, group_of
+from p2pgrid.dht.contacts import Contact, group_of, site_of
 from p2pgrid.dht.limits import Limits
 
 PUBLIC_GROUPS: Final = (3, 8)
 """Bytes of a group's name, see ``group_of``: /24 and /64."""
+SITE_FACTOR: Final = 4
+"""Of one /48 of IPv6, so many times the contacts of one /64."""
 
 
 class Crowding:
@@ -23,16 +25,24 @@ class Crowding:
         self._counts: Counter[bytes | str] = Counter()
 
     def admits(self, contact: Contact) -> bool:
-        """Count a contact in, unless its address or address group has its share.
+        """Count a contact in, unless its address, address group or /48 has its share.
 
         Addresses of a LAN or of this machine are nobody's bought network: they have no bound.
         """
-        group = group_of((contact.ip, contact.port))
-        if len(group) not in PUBLIC_GROUPS:
-            return True
-        ip, counts = contact.ip, self._counts
-        if counts[ip] >= self._ip or counts[group] >= self._group:
+        shares = self._shares(contact)
+        if any(self._counts[name] >= most for name, most in shares):
             return False
-        counts[ip] += 1
-        counts[group] += 1
+        self._counts.update([name for name, _ in shares])
         return True
+
+    def release(self, contact: Contact) -> None:
+        """It was forgotten: count it out."""
+        self._counts.subtract([name for name, _ in self._shares(contact)])
+
+    def _shares(self, contact: Contact) -> list[tuple[bytes | str, int]]:
+        group = group_of(contact.endpoint)
+        if len(group) not in PUBLIC_GROUPS:
+            return []
+        shares: list[tuple[bytes | str, int]] = [(contact.ip, self._ip), (group, self._group)]
+        site = site_of(group)
+        return [*shares, (site, SITE_FACTOR * self._group)] if site else shares

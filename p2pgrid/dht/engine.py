@@ -29,7 +29,7 @@ from p2pgrid.dht.profile import Profile, short_name
 from p2pgrid.dht.publisher import Publisher
 from p2pgrid.dht.routing import Table
 from p2pgrid.dht.sampling import Sample
-from p2pgrid.dht.searching import Found, Reader, Search, Survey
+from p2pgrid.dht.searching import Found, Reader, Search, Seen, Survey
 from p2pgrid.dht.serve import Desk
 from p2pgrid.dht.sessions import Session
 from p2pgrid.dht.store import Store
@@ -60,6 +60,7 @@ class Engine:
         "_searches",
         "_silence",
         "_surveys",
+        "_waiting",
         "_walks",
         "_wall",
         "calls",
@@ -116,6 +117,8 @@ class Engine:
         self._searches: dict[tuple[Tag, int], Search] = {}
         """Those under way, for whoever wants the same."""
         self._refused: deque[Call] = deque()
+        self._waiting: deque[Call] = deque()
+        """Requests over the limit of those in flight."""
         self._silence = Silence(limits.silent_pause, limits.silent_addresses)
 
     # ------------------------------------------------------------ the narrow door
@@ -135,15 +138,17 @@ class Engine:
         calls, greetings, upkeep = self.calls, self.greetings, self.upkeep
         if now >= calls.soonest:
             for call in calls.due(now):
-                self._silent(call, now)
+                self._try(self._silent, call, now)
         if now >= greetings.soonest:
             for endpoint in greetings.due(now):
-                self._channel.greet(endpoint)
+                self._try(self._channel.greet, endpoint)
         if now >= upkeep.due:
-            upkeep.run(now)
+            self._try(upkeep.run, now)
         while self._refused:
             call = self._refused.popleft()
-            call.waiter.failed(call, now)
+            self._try(call.waiter.failed, call, now)
+        while self._waiting and not calls.full():
+            self._begin(self._waiting.popleft(), now)
         datagrams, self._channel.outbox = self._channel.outbox, []
         self.counters["sent"] += len(datagrams)
         return Polled(datagrams, min(calls.soonest, greetings.soonest, upkeep.due))
@@ -179,7 +184,7 @@ class Engine:
         operation.begin(now)
         return listener
 
-    def survey(self, target: bytes, ended: Ended, now: float) -> None:
+    def survey(self, target: bytes, ended: Seen, now: float) -> None:
         """Who is around a point, in every distance range; along with whoever is at it already."""
         operation = self._surveys.get(target)
         if operation is not None:
@@ -200,8 +205,7 @@ class Engine:
         operation = self._searches[key] = Search(self, tag, tag_key(tag), limit)
         reader = operation.listen(found, ended)
         self._operations.add(operation)
-        for listing in self.store.all(tag, self._wall()):
-            operation.take(listing)
+        operation.begin_with(self.store.all(tag, self._wall()), self.identity.public)
         operation.begin(now)
         return reader
 
@@ -250,11 +254,23 @@ class Engine:
         number = self.calls.number()
         body = messages.encode(request, number)
         call = Call(number, contact, request.kind + messages.ANSWER, body, first_packet_size(request), waiter)
+        if not self.calls.full():
+            self._begin(call, now)
+        elif len(self._waiting) < self.limits.waiting:
+            self._waiting.append(call)
+        else:
+            call.first = now
+            self._refused.append(call)
+
+    def _begin(self, call: Call, now: float) -> None:
+        """Send a request for the first time, unless nobody waits for its answer any more."""
+        if call.waiter.over:
+            return
         call.first = now
+        contact = call.contact
         peer = self.peer(contact)
-        silent = peer is None and self._silence.holds(contact.endpoint, now)
-        if silent or self.calls.full():
-            self.counters["shunned"] += silent
+        if peer is None and self._silence.holds(contact.key, contact.endpoint, now):
+            self.counters["shunned"] += 1
             self._refused.append(call)
             return
         wait = self.calls.wait(peer)
@@ -277,6 +293,13 @@ class Engine:
         self.counters["internal-error"] += 1
         self.report(error)
 
+    def _try(self, step: Callable[..., object], *args: object) -> None:
+        """One thing that is due: a fault of ours in it must not keep the others from their turn."""
+        try:
+            step(*args)
+        except Exception as error:
+            self.fault(error)
+
     def opened(self, operation: Operation) -> None:
         """An operation begins; it is kept until it is over."""
         self._operations.add(operation)
@@ -298,8 +321,15 @@ class Engine:
         if known is None:
             return peer
         if known.endpoint != endpoint:
+            if self._settled(known, now):
+                # It may be a relay that passes datagrams on: what is known stays until nobody answers there.
+                return peer
             self.table.move(known, endpoint)
         return known
+
+    def guest(self, peer: Peer) -> bool:
+        known = self.table.get(peer.id)
+        return known is not None and known is not peer
 
     def met(self, session: Session, accept: Accept | None, now: float) -> None:
         peer = session.peer
@@ -308,8 +338,10 @@ class Engine:
             peer.http, peer.name = accept.http, accept.name
             self.profile.observed(peer.endpoint, accept.observed)
         self._heard(peer, now)
-        self._silence.heard(session.endpoint)
-        self._admit(peer)
+        self._silence.heard(peer.key, session.endpoint, now)
+        self._admit(peer, now)
+        if session.aside and (known := self.table.get(peer.id)) is not None:
+            self._check(known, now)
         if accept is not None:
             introduce = self.profile.card.server and any(call.waiter.introduces for call in self.calls.to(peer.key))
             if accept.answer:
@@ -343,7 +375,7 @@ class Engine:
         self._channel.accept(arrival, answer, now)
 
     def welcomed(self, contact: Contact, now: float) -> None:
-        self._silence.heard(contact.endpoint)
+        self._silence.heard(contact.key, contact.endpoint, now)
         self.greetings.answered(contact, now)
 
     def lost(self, session: Session, now: float) -> None:
@@ -402,7 +434,8 @@ class Engine:
             call.waiter.slow(call, now)
             return
         self.counters["timeout"] += 1
-        if call.tries < self.limits.tries:
+        doubted = peer is None and self._silence.doubts(call.contact.key, call.contact.endpoint, now)
+        if call.tries < self.limits.tries and not doubted:
             if call.tries == self.limits.tries - 1:
                 session = self._channel.sessions.to(call.contact.key)
                 if session is not None:
@@ -420,7 +453,7 @@ class Engine:
 
     def _leave_alone(self, contact: Contact, now: float) -> None:
         """Not even a handshake was answered there, though others did answer since."""
-        self._silence.add(contact.endpoint, now)
+        self._silence.add(contact.key, contact.endpoint, now)
         session = self._channel.sessions.to(contact.key)
         if session is not None:
             self._channel.sessions.drop(session)
@@ -433,12 +466,35 @@ class Engine:
         if self.heard_any <= peer.asked or self.table.get(peer.id) is not peer:
             return
         bucket = self.table.buckets[self.table.index(peer.long_id)]
-        if peer.fails >= self.limits.fails or (peer.fails >= 2 and bucket.replacement_nodes):
+        if peer.fails >= self.limits.fails or (peer.fails >= 2 and (bucket.replacement_nodes or self._heirs(peer))):
             self.table.remove_contact(peer)
+            self._depth = -1
             self.gone_peers.lose(peer, now)
             session = self._channel.sessions.to(peer.key)
             if session is not None:
                 self._channel.sessions.drop(session)
+            for heir in self._heirs(peer):
+                self._channel.sessions.prefer(heir)
+                self._admit(heir.peer, now)
+
+    def _heirs(self, peer: Peer) -> list[Session]:
+        """Sessions with whoever is to take this one's place: itself at another address, another one at its own."""
+        return [
+            session
+            for session in self._channel.sessions.everybody()
+            if session.peer is not peer
+            and (session.peer.key == peer.key or (session.endpoint == peer.endpoint and session.peer.server))
+        ]
+
+    def _settled(self, peer: Peer, now: float) -> bool:
+        """Whether it was heard at its address so lately that nobody takes its place before it fails there."""
+        return not peer.fails and now - peer.heard < self.limits.move_after
+
+    def _check(self, peer: Peer, now: float) -> None:
+        """Somebody else claims its key or its address: ask it whether it is there."""
+        if now - peer.probed >= 1.0:
+            peer.probed = now
+            self.ping(peer, False, lambda pong, rtt: None, now)
 
     def _answered(self, peer: Peer, answer: Answer, now: float) -> None:
         call = self.calls.take(answer.call, answer.kind, peer.key)
@@ -464,11 +520,16 @@ class Engine:
     def _changed(self) -> None:
         self.publisher.hurry(self.heard_any)
 
-    def _admit(self, peer: Peer) -> None:
-        """Take a proven server into the table; whoever had its address before is gone from there."""
+    def _admit(self, peer: Peer, now: float) -> None:
+        """Take a proven server into the table; whoever had its address before makes room unless heard there lately."""
         if not peer.server or self.table.get(peer.id) is not None:
             return
-        for other in [p for p in self.table.peers() if p.endpoint == peer.endpoint]:
+        before = [other for other in self.table.peers() if other.endpoint == peer.endpoint]
+        settled = [other for other in before if self._settled(other, now)]
+        if settled:
+            self._check(settled[0], now)
+            return
+        for other in before:
             self.table.remove_contact(other)
         self.table.add_contact(peer)
         self._depth = -1

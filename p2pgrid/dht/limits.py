@@ -15,7 +15,7 @@ K: Final = 16
 """Bucket size, contacts in an answer, holders of a listing (Kademlia's k; 16 packed IPv4 contacts are 608 bytes)."""
 
 ALPHA: Final = 3
-"""Requests of one lookup in flight (Kademlia's alpha)."""
+"""First questions of a sweep, in flight at the same time (Kademlia's alpha).  A lookup of nodes has ``paths``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +38,19 @@ class Limits:
     """Peers in each distance range near a tag that hold a listing, half as many in a far one, beside the ``k`` nearest.
     With 0 there are only those."""
     sweep: int = 8
-    """Requests of one search in flight, once somebody has answered."""
+    """Requests of one sweep in flight at most: ``alpha`` at first, one more for each answer."""
     lookup_asked: int = 96
     """Peers that one lookup or search asks at most; a search for thousands of listings asks on."""
     lookup_ip: int = 2
     """Contacts of one IP address that one lookup takes in (none is counted on a LAN and on one machine)."""
     lookup_group: int = 4
-    """Contacts of one address group (/24 or /64) that one lookup takes in."""
+    """Contacts of one address group (/24 or /64) that one lookup takes in.  Of one /48, four times as many."""
     join: int = 8
-    """Peers nearest to a new node that it greets; they and later lookups make the rest known."""
+    """Peers nearest to a new node that its first lookup looks for; they and later lookups make the rest known."""
     calls: int = 1024
     """Requests in flight."""
+    waiting: int = 65_536
+    """Requests that wait until fewer are in flight."""
 
     sessions: int = 1024
     handshakes: int = 256
@@ -67,13 +69,15 @@ class Limits:
     """Handshakes per second answered without a cookie; over it a cookie is asked for first."""
     unproven_burst: float = 1024.0
     peer_rate: float = 1000.0
-    """Packets per second that a session may bring beside the answers that we asked for; more are not opened."""
+    """Packets per second that a peer may bring, in all its sessions, beside the answers that we asked for."""
     peer_burst: int = 2048
     group_handshake_rate: float = 100.0
     """Handshakes per second from one address group whose address is proven; for more no keys are agreed."""
     group_handshake_burst: float = 512.0
     groups: int = 1024
     """Address groups whose handshakes are counted."""
+    move_after: float = 300.0
+    """A peer heard within this time keeps its address and its place in the table until it fails there."""
     silent_pause: float = 60.0
     """An address that answered none of our tries is not tried again for so long."""
     silent_addresses: int = 1024
@@ -106,9 +110,9 @@ class Limits:
     probe_gap: float = 5.0
     """One probe in this time: what an idle node sends does not grow with its table."""
     probe_age: float = 15.0
-    """A peer heard within this time needs no probe."""
+    """A peer that was probed, or answered anything, within this time needs no probe; what it asks us does not count."""
     busy: float = 0.1
-    """A peer slower than this is ``busy``."""
+    """A peer is ``busy`` when the median of its last three round trips is over this, and we when our timer is late."""
     refresh: float = 3600.0
     """A bucket without a lookup for this long gets one."""
     fails: int = 3
@@ -122,7 +126,7 @@ class Limits:
     rejoin_first: float = 2.0
     rejoin_most: float = 300.0
     votes: int = 32
-    """Peers whose word on our address is remembered."""
+    """Address groups whose word on our address is remembered."""
     announcements: int = 2048
     """Listings of ours.  At this number 12 rounds begin in 5 seconds, all the time."""
 

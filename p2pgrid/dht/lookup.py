@@ -9,7 +9,7 @@ nearest know helps with the nearest of all, so that the last rounds of a lookup 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from p2pgrid.dht.contacts import Contact
@@ -20,18 +20,24 @@ NEW, ASKED, SLOW, DONE, FAILED = range(5)
 
 MAX_HEARD: Final = 512
 """Contacts that one lookup remembers; farther ones are forgotten."""
+MOST_ADDRESSES: Final = 8
+"""Other addresses of one node that a lookup takes in."""
 LIES: Final = 3
 """A teller whose first contacts to be asked, so many, are all silent is believed no more: it may invent them."""
 
 
 class Candidate:
-    """A contact, who told us of it, and how far the lookup is with it."""
+    """A contact, who told us of it, and how far the lookup is with it.
 
-    __slots__ = ("contact", "distance", "path", "state", "teller")
+    ``others``: the same node at other addresses, by the word of others.  A liar may name true keys at false addresses.
+    """
+
+    __slots__ = ("contact", "distance", "others", "path", "state", "teller")
 
     def __init__(self, contact: Contact, distance: int, path: int, teller: bytes) -> None:
         self.contact, self.distance, self.path, self.teller = contact, distance, path, teller
         self.state = NEW
+        self.others: list[Contact] = []
 
     def __lt__(self, other: Candidate) -> bool:
         return self.distance < other.distance
@@ -49,12 +55,22 @@ class Lookup:
         "_paths",
         "_seen",
         "_silent",
+        "_vouched",
         "k",
         "most",
         "target",
     )
 
-    def __init__(self, target: bytes, limits: Limits, own: bytes, k: int = 0) -> None:
+    def __init__(
+        self,
+        target: bytes,
+        limits: Limits,
+        own: bytes,
+        k: int = 0,
+        vouched: Callable[[Contact], bool] = lambda contact: False,
+    ) -> None:
+        """``vouched``: whether more than one network told of a contact, which is therefore asked first of a node's."""
+        self._vouched = vouched
         self.target = int.from_bytes(target, "big")
         self.k = k or limits.k
         self.most = limits.lookup_asked
@@ -75,15 +91,12 @@ class Lookup:
         answered) they are dealt out to the paths in turn.
         """
         told_by = self._by_id.get(teller)
-        if told_by is not None and self._silent.get(teller, 0) >= LIES:
-            return
         for contact in contacts:
             if contact.id in self._seen:
+                self._elsewhere(contact, teller)
                 continue
             distance = contact.long_id ^ self.target
             if len(self._order) >= MAX_HEARD and distance >= self._order[-1].distance:
-                continue
-            if not self._crowding.admits(contact):
                 continue
             self._seen.add(contact.id)
             path = told_by.path if told_by is not None else len(self._order) % len(self._paths)
@@ -110,25 +123,36 @@ class Lookup:
 
     def answered(self, an_id: bytes) -> None:
         """It answered; also good for one that was slow."""
-        candidate = self._move(an_id, DONE)
-        if candidate is not None:
+        candidate = self._by_id.get(an_id)
+        if candidate is not None and candidate.state != DONE:
+            self._move(an_id, DONE)
+            self._crowding.release(candidate.contact)
             self._silent[candidate.teller] = -1
 
-    def slow(self, an_id: bytes) -> None:
-        """It let one wait pass: go on without it."""
-        candidate = self._by_id.get(an_id)
-        if candidate is None or candidate.state != ASKED:
-            return
-        self._move(an_id, SLOW)
-        silent = self._silent.get(candidate.teller, 0)
-        if candidate.teller and silent >= 0:
-            self._silent[candidate.teller] = silent + 1
-            if silent + 1 >= LIES:
-                self._disbelieve(candidate.teller)
+    def believes(self, teller: bytes) -> bool:
+        """Whether what this peer tells is taken in."""
+        return self._silent.get(teller, 0) < LIES
 
-    def failed(self, an_id: bytes) -> None:
+    def slow(self, contact: Contact) -> list[Contact]:
+        """It let one wait pass: go on without it.  Those that are forgotten with its teller, see ``LIES``."""
+        candidate = self._by_id.get(contact.id)
+        if candidate is None or candidate.state != ASKED or candidate.contact != contact:
+            return []
+        self._move(contact.id, SLOW)
+        teller = candidate.teller
+        self._try_elsewhere(candidate)
+        silent = self._silent.get(teller, 0)
+        if teller and silent >= 0:
+            self._silent[teller] = silent + 1
+            if silent + 1 >= LIES:
+                return self._disbelieve(teller)
+        return []
+
+    def failed(self, contact: Contact) -> None:
         """It never answered."""
-        self._move(an_id, FAILED)
+        candidate = self._by_id.get(contact.id)
+        if candidate is not None and candidate.contact == contact and candidate.state != DONE:
+            self._move(contact.id, FAILED)
 
     def done(self) -> bool:
         """Whether the ``k`` nearest that are not slow or dead have all answered.
@@ -160,13 +184,19 @@ class Lookup:
         With its whole share a lookup of 300 nodes sends 25 requests instead of 20, and is right no more often.
         """
         share = max(1, self.k // (2 * len(self._paths)))
-        for candidate in self._front(self._paths[path], share):
-            if candidate.state == NEW:
-                return candidate
-        for candidate in self._front(self._order, self.k):
-            if candidate.state == NEW:
-                return candidate
+        for order, count in ((self._paths[path], share), (self._order, self.k)):
+            while (candidate := self._first_new(order, count)) is not None:
+                if candidate.others and not self._vouched(candidate.contact):
+                    candidate.others.append(candidate.contact)
+                    self._try_elsewhere(candidate)
+                if self._crowding.admits(candidate.contact):
+                    return candidate
+                candidate.state = FAILED  # too many silent ones there already
+                self._try_elsewhere(candidate)
         return None
+
+    def _first_new(self, order: list[Candidate], count: int) -> Candidate | None:
+        return next((candidate for candidate in self._front(order, count) if candidate.state == NEW), None)
 
     @staticmethod
     def _front(order: list[Candidate], count: int) -> list[Candidate]:
@@ -187,13 +217,32 @@ class Lookup:
             candidate.state = state
         return candidate
 
-    def _disbelieve(self, teller: bytes) -> None:
+    def _elsewhere(self, contact: Contact, teller: bytes) -> None:
+        """Somebody else says that a node that we heard of is at another address."""
+        known = self._by_id.get(contact.id)
+        if known is None or teller == known.teller or known.state == DONE or len(known.others) >= MOST_ADDRESSES:
+            return
+        if contact.endpoint not in [one.endpoint for one in (known.contact, *known.others)]:
+            known.others.append(contact)
+            if known.state in (SLOW, FAILED):
+                self._try_elsewhere(known)
+
+    def _try_elsewhere(self, candidate: Candidate) -> None:
+        """It is asked at the next address that was told of it, a vouched one first; nobody is to blame for that."""
+        if candidate.others:
+            best = max(candidate.others, key=self._vouched)
+            candidate.others.remove(best)
+            candidate.contact, candidate.state, candidate.teller = best, NEW, b""
+
+    def _disbelieve(self, teller: bytes) -> list[Contact]:
         """Forget what only this peer told and nobody was asked of yet; another may tell it again."""
-        for candidate in [c for c in self._order if c.teller == teller and c.state == NEW]:
+        found = [c for c in self._order if c.teller == teller and c.state == NEW]
+        for candidate in found:
             self._drop(candidate)
+        return [candidate.contact for candidate in found]
 
     def _forget_farthest(self) -> None:
-        self._drop(self._order[-1])
+        self._drop(next(c for c in reversed(self._order) if c.state != ASKED))
 
     def _drop(self, candidate: Candidate) -> None:
         self._order.remove(candidate)

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from p2pgrid.dht import messages
 from p2pgrid.dht.calls import Call
-from p2pgrid.dht.contacts import Contact, may_tell
+from p2pgrid.dht.contacts import Contact, may_tell, share_of
 from p2pgrid.dht.limits import MAX_DATAGRAM, Limits
 from p2pgrid.dht.lookup import Lookup
 from p2pgrid.dht.messages import AddListing, Answer, FindNode, Nodes, Ping, Pong, Request
@@ -58,6 +58,9 @@ class Asker(Protocol):
     def blame(self, error: RemoteError) -> None:
         """Count a peer's fault."""
 
+    def fault(self, error: Exception) -> None:
+        """Count a fault of our own that was survived."""
+
     def closed(self, operation: Operation) -> None:
         """An operation is over."""
 
@@ -83,6 +86,13 @@ class Operation:
     def failed(self, call: Call, now: float) -> None:
         """See ``calls.Waiter``."""
 
+    def tell(self, hears: Callable[..., None], *news: object) -> None:
+        """Tell one of those who wait: what goes wrong with one keeps nothing from the others."""
+        try:
+            hears(*news)
+        except Exception as error:
+            self.asker.fault(error)
+
     def close(self) -> None:
         """Stop: later answers are not heard."""
         if not self.over:
@@ -99,8 +109,11 @@ class Walk(Operation):
         super().__init__(asker)
         self.target, self.k = target, k
         self._ended: list[Listener] = []
-        self._told: set[bytes] = set()
-        self.lookup = Lookup(target, asker.limits, asker.own_id(), k)
+        self._told: Told = {}
+        self.lookup = Lookup(target, asker.limits, asker.own_id(), k, self._vouched)
+
+    def _vouched(self, contact: Contact) -> bool:
+        return not self._told.get(contact.packed, b"nobody")
 
     def listen(self, ended: Ended) -> Listener:
         """Be told of the end; the walk stops when all of its listeners left."""
@@ -133,7 +146,7 @@ class Walk(Operation):
             self.close()
             nearest = self.lookup.nearest()
             for listener in self._ended:
-                listener.ended(nearest, now)
+                self.tell(listener.ended, nearest, now)
 
     def finished(self) -> bool:
         """Whether it is over."""
@@ -142,19 +155,20 @@ class Walk(Operation):
     def answered(self, call: Call, answer: Answer, now: float) -> None:
         if self.over:
             return
-        if isinstance(answer, Nodes):
+        if isinstance(answer, Nodes) and self.lookup.believes(call.contact.id):
             self.lookup.add(unpack(answer.contacts, call.contact, self._told, self.asker), call.contact.id)
         self.lookup.answered(call.contact.id)
         self.step(now)
 
     def slow(self, call: Call, now: float) -> None:
         if not self.over:
-            self.lookup.slow(call.contact.id)
+            for forgotten in self.lookup.slow(call.contact):
+                self._told.pop(forgotten.packed, None)  # another may tell it again
             self.step(now)
 
     def failed(self, call: Call, now: float) -> None:
         if not self.over:
-            self.lookup.failed(call.contact.id)
+            self.lookup.failed(call.contact)
             self.step(now)
 
 
@@ -238,13 +252,21 @@ def first_packet_size(request: Request) -> int:
     return MAX_DATAGRAM
 
 
-def unpack(packed: Iterable[bytes], teller: Contact, told: set[bytes], asker: Asker) -> list[Contact]:
+Told = dict[bytes, bytes]
+"""Packed contacts that were told, and by which address group; empty: by more than one."""
+
+
+def unpack(packed: Iterable[bytes], teller: Contact, told: Told, asker: Asker) -> list[Contact]:
     """The contacts that a peer told, but for those told before, and for those that it cannot know."""
     found = []
+    group = share_of(teller.endpoint)
     for raw in packed:
-        if raw in told:
+        before = told.get(raw)
+        if before is not None:
+            if before != group:
+                told[raw] = b""
             continue
-        told.add(raw)
+        told[raw] = group
         try:
             contact = Contact.unpack(raw)
             if not may_tell(teller.ip, contact.ip):

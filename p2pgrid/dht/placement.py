@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from math import gcd
 from typing import Final
 
-from p2pgrid.dht.contacts import Contact, group_of
+from p2pgrid.dht.contacts import Contact, share_of
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.ranges import FAR, by_range
 
@@ -22,7 +22,8 @@ would have lived, so that replaying the older one does nothing."""
 
 def places(
     target: int,
-    contacts: Iterable[Contact],
+    sure: Iterable[Contact],
+    rumoured: Iterable[Contact],
     held: Container[bytes],
     known: Container[bytes],
     depth: float,
@@ -31,31 +32,34 @@ def places(
 ) -> tuple[list[Contact], list[Contact]]:
     """Whom to place a listing with: those near its tag's key, and those farther out; each in the order to be asked.
 
-    ``contacts``: everybody heard of around ``target``; ``held``: ids of those that hold it already, who are asked again
-    before others; ``known``: of those in our own table, with whom no handshake is needed, and who come next;
-    ``depth``: log2 of the number of nodes.  The near ones come with as many more as there are, for those that refuse
-    or are gone.
+    ``sure``: those around ``target`` that were heard, or told by several; ``rumoured``: those that one network alone
+    told of, perhaps inventions, who are asked when there are not ``k`` others.  ``held``: ids of those that hold it
+    already, who are asked again before others; ``known``: of those in our own table, with whom no handshake is needed,
+    and who come next; ``depth``: log2 of the number of nodes.  The near ones come with as many more as there are, for
+    those that refuse or are gone.
     """
-    everybody = sorted(contacts, key=lambda contact: contact.long_id ^ target)
-    near = everybody[: limits.k]
+    everybody = sorted(sure, key=lambda contact: contact.long_id ^ target)
+    rest_of_all = sorted(rumoured, key=lambda contact: contact.long_id ^ target)
+    near = (everybody + rest_of_all)[: limits.k]
     far: list[Contact] = []
     taken = {contact.id for contact in near}
     for r, row in by_range(target, everybody):
         wanted = limits.range_places if r >= depth - FAR else limits.range_places // 2
         inside = sum(contact.id in taken for contact in row)
-        groups = {group_of(contact.endpoint) for contact in row if contact.id in taken}
+        groups = {share_of(contact.endpoint) for contact in row if contact.id in taken}
         rest = [contact for contact in row if contact.id not in taken]
         # By chance among equals: nobody can choose ids so that they are chosen.
         rest.sort(key=lambda contact: (contact.id not in held, contact.id not in known, chance()))
         for contact in rest:
             if inside >= wanted:
                 break
-            group = group_of(contact.endpoint)
+            group = share_of(contact.endpoint)
             if group not in groups:
                 groups.add(group)
                 far.append(contact)
                 inside += 1
-    return near + [contact for contact in everybody[limits.k :] if contact not in far][: limits.k], far
+    spare = [contact for contact in (everybody + rest_of_all)[limits.k :] if contact not in far]
+    return near + spare[: limits.k], far
 
 
 def shuffled(total: int, order: int, cursor: int) -> Iterator[int]:

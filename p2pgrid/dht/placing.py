@@ -35,11 +35,17 @@ class Place(Operation):
         self._flying = 0
 
     def choose(
-        self, target: int, contacts: Iterable[Contact], held: Container[bytes], known: Container[bytes], now: float
+        self,
+        target: int,
+        sure: Iterable[Contact],
+        rumoured: Iterable[Contact],
+        held: Container[bytes],
+        known: Container[bytes],
+        now: float,
     ) -> None:
         """Place it with the right ones of these; see ``placement.places``."""
-        limits = self.asker.limits
-        near, far = places(target, contacts, held, known, self.asker.depth(), limits, self.asker.dice)
+        limits, asker = self.asker.limits, self.asker
+        near, far = places(target, sure, rumoured, held, known, asker.depth(), limits, asker.dice)
         self._far.extend(far)
         self._spare.extend(near[limits.k :])
         self.place(near[: limits.k], now)

@@ -41,17 +41,21 @@ class Publisher:
         listing = self.announcements.sign(one, engine.profile.card.name, engine.profile.addresses())
         self._keep(listing)
         one.busy = True
+        one.rounds += 1
+        number = one.rounds
         one.due = now + engine.limits.listing_ttl / 3 * (0.9 + 0.2 * engine.chance())
 
         def near(held: list[Contact], at: float) -> None:
-            one.held = held
+            one.placed(held)
             ended(len(held), at)
 
         def over(held: list[Contact], at: float) -> None:
-            one.busy = False
-            one.held = held
-            self.announcements.rest(one, self.possible_holders(), at)
-            if one not in self.announcements.all():  # withdrawn while it was being placed
+            one.placed(held)
+            if one.rounds == number:  # no other round began meanwhile
+                one.busy = False
+                one.held = held
+                self.announcements.rest(one, self.possible_holders(), at)
+            if not self.announcements.has(one.tag, one.dataset):  # withdrawn while it was being placed
                 self._take_back(one, at)
 
         operation = Place(engine, listing, near, over)
@@ -59,11 +63,11 @@ class Publisher:
         target = tag_key(one.tag)
         before = list(one.held)
 
-        def seen(around: list[Contact], at: float) -> None:
-            heard = {contact.id for contact in around}
-            around += [contact for contact in before if contact.id not in heard]
+        def seen(sure: list[Contact], rumoured: list[Contact], at: float) -> None:
+            heard = {contact.id for contact in sure}
+            sure += [contact for contact in before if contact.id not in heard]
             known = {peer.id for peer in engine.table.peers()}
-            operation.choose(int.from_bytes(target, "big"), around, {c.id for c in before}, known, at)
+            operation.choose(int.from_bytes(target, "big"), sure, rumoured, {c.id for c in before}, known, at)
 
         engine.survey(target, seen, now)
 
@@ -90,7 +94,7 @@ class Publisher:
         self._keep(listing)
         operation = Place(self._engine, listing, lambda held, at: None, lambda held, at: None)
         self._engine.opened(operation)
-        operation.place(list(one.held), now)
+        operation.place(list(one.anywhere.values()), now)
 
     def _keep(self, listing: Verified[Listing]) -> None:
         """Our own listings are found here too, however far we are from their tag."""

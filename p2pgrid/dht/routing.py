@@ -24,6 +24,8 @@ from p2pgrid.dht.contacts import KEY, Contact, Endpoint, Peer, group_of, is_loca
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.ranges import ID_BITS, by_range
 
+DEPTH_SLACK: Final = 5.0
+"""log2 of a network in which even an empty table could be."""
 ADDRESS_AT: Final = KEY + 2
 """Where the address begins in a packed contact: after key and port."""
 SITE_FACTOR: Final = 4
@@ -231,7 +233,8 @@ class Table(RoutingTable):  # type: ignore[misc]
         if not distances:
             return 0
         told = median([log2(rank) + ID_BITS - log2(far) for rank, far in enumerate(distances, 1)])
-        return max(1, round(told))
+        # Each bit more of a network's size fills one bucket more: a few ids ground next to us cannot make it look vast.
+        return max(1, round(min(told, DEPTH_SLACK + 1.5 * len(self) / self.limits.k)))
 
     def stale(self, now: float, period: float) -> list[Bucket]:
         """Buckets in whose range nothing was looked up for ``period``."""

@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 from typing import Final
 
 from p2pgrid.dht.calls import Call
-from p2pgrid.dht.contacts import Contact, group_of, may_tell
+from p2pgrid.dht.contacts import Contact, may_tell, share_of
 from p2pgrid.dht.messages import MAX_TAGS, Answer, FindNode, Nodes, SampleTags, Tags
 from p2pgrid.dht.operations import MAKE_CALL, Asker, Operation
 from p2pgrid.errors import RemoteError
@@ -57,7 +57,7 @@ class Source:
 
     def __init__(self, contact: Contact) -> None:
         self.contact = contact
-        self.group = group_of(contact.endpoint)
+        self.group = share_of(contact.endpoint)
         self.tags: set[Tag] = set()
 
 
@@ -140,7 +140,7 @@ class Sample(Operation):
         fits = [
             contact
             for contact in self._heard.values()
-            if contact.id not in self._sources and self._groups[group_of(contact.endpoint)] < MOST_OF_GROUP
+            if contact.id not in self._sources and self._groups[share_of(contact.endpoint)] < MOST_OF_GROUP
         ]
         return min(fits, key=lambda contact: contact.long_id ^ point, default=None)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from p2pgrid.dht import messages
 from p2pgrid.dht.calls import Call
 from p2pgrid.dht.contacts import Contact
 from p2pgrid.dht.messages import Answer, FindListings, FindNode, Nodes, Page, Request
-from p2pgrid.dht.operations import MAKE_CALL, Asker, Ended, Operation, unpack
+from p2pgrid.dht.operations import MAKE_CALL, Asker, Ended, Operation, Told, unpack
 from p2pgrid.dht.placement import WITHDRAWN_TTL
 from p2pgrid.dht.ranges import ALL_RANGES
 from p2pgrid.dht.sweep import Sweep
@@ -29,6 +29,10 @@ HOLDERS: Final = 32
 WORTH_WIDENING: Final = 64
 """A search that found so many listings, some of them in its last round, asks twice as many nodes."""
 
+Key = tuple[bytes, bytes]
+"""Publisher's key and dataset id."""
+Seen = Callable[[list[Contact], list[Contact], float], None]
+"""Hears who is around a point: those who answered, are in our table or were told by several; and those one told of."""
 Found = Callable[[Verified[Listing]], None]
 
 
@@ -43,8 +47,12 @@ class Ranging(Operation):
     def __init__(self, asker: Asker, target: bytes, each: int | None = None) -> None:
         super().__init__(asker)
         self.target = target
-        self._told: set[bytes] = set()
+        self._told: Told = {}
         self.sweep = Sweep(target, asker.own_id(), asker.limits, asker.depth(), asker.dice(), each)
+        self.sweep.vouched = self._vouched
+
+    def _vouched(self, contact: Contact) -> bool:
+        return not self._told.get(contact.packed, b"nobody")
 
     def begin(self, now: float) -> None:
         """Start from what is known."""
@@ -88,12 +96,12 @@ class Ranging(Operation):
 
     def slow(self, call: Call, now: float) -> None:
         if not self.over:
-            self.sweep.slow(call.contact.id)
+            self.sweep.slow(call.contact)
             self.step(now)
 
     def failed(self, call: Call, now: float) -> None:
         if not self.over:
-            self.sweep.failed(call.contact.id)
+            self.sweep.failed(call.contact)
             self.step(now)
 
 
@@ -104,15 +112,20 @@ class Survey(Ranging):
 
     def __init__(self, asker: Asker, target: bytes) -> None:
         super().__init__(asker, target, SURVEYED)
-        self._ended: list[Ended] = []
+        self._ended: list[Seen] = []
 
-    def listen(self, ended: Ended) -> None:
-        """``ended`` gets everybody heard of who was not found silent."""
+    def listen(self, ended: Seen) -> None:
+        """``ended`` gets everybody heard of who was not found silent, apart those whom one network alone told of."""
         self._ended.append(ended)
 
     def end(self, now: float) -> None:
+        sure: list[Contact] = []
+        rumoured: list[Contact] = []
+        for contact in self.sweep.everybody():
+            alone = self._told.get(contact.packed) and not self.sweep.heard(contact.id)
+            (rumoured if alone else sure).append(contact)
         for ended in self._ended:
-            ended(self.sweep.everybody(), now)
+            self.tell(ended, list(sure), list(rumoured), now)
 
 
 class Holder:
@@ -120,15 +133,16 @@ class Holder:
 
     __slots__ = ("asking", "contact", "cursor", "given", "seen", "waiting")
 
-    def __init__(self, contact: Contact) -> None:
+    def __init__(self, contact: Contact | None) -> None:
         self.contact = contact
+        """None: ourselves."""
         self.cursor = 0
         """The next page to ask for; 0: none."""
         self.asking = False
         self.given = 0
         """Listings that it was the first to bring and that were handed out."""
-        self.seen: set[int] = set()
-        """What it gave, by hash: one that repeats itself or sends forgeries is asked for no more pages."""
+        self.seen: set[Key] = set()
+        """What it gave: one that repeats itself, be it newly signed, or sends forgeries is asked for no more pages."""
         self.waiting: deque[Verified[Listing]] = deque()
         """Listings beyond its share, until the others were heard."""
 
@@ -136,18 +150,31 @@ class Holder:
 class Search(Ranging):
     """Collect listings of one tag: each reader gets every verified one as it arrives, and newer ones of the same."""
 
-    __slots__ = ("_checked", "_holders", "_keys", "_order", "_pages_left", "_readers", "_round", "limit", "tag")
+    __slots__ = (
+        "_checked",
+        "_early",
+        "_holders",
+        "_keys",
+        "_order",
+        "_pages_left",
+        "_readers",
+        "_round",
+        "limit",
+        "tag",
+    )
 
     def __init__(self, asker: Asker, tag: Tag, target: bytes, limit: int) -> None:
         super().__init__(asker, target)
         self.tag, self.limit, self._order = tag, limit, asker.dice()
         self._readers: list[Reader] = []
-        self._keys: dict[tuple[bytes, bytes], tuple[Verified[Listing], int]] = {}
+        self._keys: dict[Key, tuple[Verified[Listing], int]] = {}
         """Of each publisher and dataset: the newest listing so far, and how often there was a newer one."""
         self._checked: dict[messages.Pair, Verified[Listing]] = {}
         """Many holders send the same bytes; each is verified once."""
         self._holders: dict[bytes, Holder] = {}
         self._pages_left = 4 * limit + 64 * PAGERS
+        self._early = 0
+        """Handed out before everybody was heard: at most half of the limit."""
         self._round = 0
         """How many were found when the present round began."""
 
@@ -165,6 +192,12 @@ class Search(Ranging):
             self._readers.remove(reader)
             if not self._readers:
                 self.close()
+
+    def begin_with(self, listings: Iterable[Verified[Listing]], own: bytes) -> None:
+        """Take what is held here: our own listings, and as a holder's those of others."""
+        here = self._holders[own] = Holder(None)
+        for listing in listings:
+            self.take(listing, None if listing.record.key == own else here)
 
     def request(self) -> Request:
         return self._page(0)
@@ -184,10 +217,11 @@ class Search(Ranging):
                 self._hand_out(key, listing, known[1] + 1)
         elif not self.enough():
             if holder is not None:
-                if holder.given >= max(1, self.limit // HOLDERS):
+                if holder.given >= max(1, self.limit // HOLDERS) or self._early >= max(1, self.limit // 2):
                     holder.waiting.append(listing)
                     return
                 holder.given += 1
+                self._early += 1
             self._hand_out(key, listing, 0)
 
     def answered(self, call: Call, answer: Answer, now: float) -> None:
@@ -207,8 +241,12 @@ class Search(Ranging):
             super().answered(call, answer, now)
 
     def slow(self, call: Call, now: float) -> None:
-        if call.contact.key not in self._holders:
+        holder = self._holders.get(call.contact.key)
+        if holder is None:
             super().slow(call, now)
+        elif holder.asking:  # its turn goes to another; what it may still answer counts
+            holder.asking, holder.cursor = False, 0
+            self.step(now)
 
     def failed(self, call: Call, now: float) -> None:
         holder = self._holders.get(call.contact.key)
@@ -244,15 +282,15 @@ class Search(Ranging):
     def end(self, now: float) -> None:
         nearest = self.sweep.everybody()
         for reader in list(self._readers):
-            reader.ended(nearest, now)
+            self.tell(reader.ended, nearest, now)
 
     def enough(self) -> bool:
         return len(self._keys) >= self.limit
 
-    def _hand_out(self, key: tuple[bytes, bytes], listing: Verified[Listing], newer: int) -> None:
+    def _hand_out(self, key: Key, listing: Verified[Listing], newer: int) -> None:
         self._keys[key] = (listing, newer)
         for reader in list(self._readers):
-            reader.found(listing)
+            self.tell(reader.found, listing)
 
     def _hand_out_waiting(self) -> None:
         """Everybody was heard: one of each holder in turn, as long as there is room."""
@@ -272,7 +310,7 @@ class Search(Ranging):
         for holder in sorted(self._holders.values(), key=lambda h: h.given):
             if asking >= PAGERS or self._pages_left <= 0:
                 return
-            if holder.cursor and not holder.asking and (everybody or holder.given < share):
+            if holder.contact and holder.cursor and not holder.asking and (everybody or holder.given < share):
                 holder.asking = True
                 asking += 1
                 self._pages_left -= 1
@@ -285,7 +323,6 @@ class Search(Ranging):
     def _read(self, holder: Holder, page: Page) -> None:
         """Take a page in; go on with this holder only if all of it was true and some of it new."""
         before, cursor = len(holder.seen), holder.cursor
-        holder.seen.update(hash(pair) for pair in page.listings)
         checked = [self._check(pair, holder) for pair in page.listings]
         more = all(checked) and page.next > cursor and len(holder.seen) > before
         holder.cursor = page.next if more else 0
@@ -298,6 +335,7 @@ class Search(Ranging):
             except RemoteError as error:
                 self.asker.blame(error)
                 return False
+        holder.seen.add((listing.record.key, listing.record.dataset))
         self.take(listing, holder)
         return True
 

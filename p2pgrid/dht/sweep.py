@@ -7,7 +7,7 @@ how many honest ones are asked in the others.  Silent peers do not count, and ea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from p2pgrid.dht.contacts import Contact
@@ -18,11 +18,15 @@ from p2pgrid.dht.ranges import FAR, range_of
 ASKED, SLOW, DONE, FAILED = range(4)
 
 DEEP: Final = 2.0
-"""A range this many bits beyond the depth has an honest node one time in eight: whoever is there is asked less."""
+"""A range more than so many bits beyond the depth has an honest node one time in 16 at most: fewer are asked there."""
+TINY: Final = 4.0
+"""log2 of the nodes of a grid in which everybody is asked."""
 FEW: Final = 4
 """With fewer answers than this, slow peers are waited for as long as nothing was found."""
+MOST_ADDRESSES: Final = 8
+"""Other addresses of one node that a sweep takes in."""
 MOST_IN_RING: Final = 64
-"""Contacts remembered per range and round of widening."""
+"""Contacts that were told and are remembered per range, times ``Sweep.wide``."""
 TURN: Final = 0x9E3779B97F4A7C15
 
 
@@ -43,7 +47,11 @@ class Ring:
         self.asked = self.flying = self.answered = 0
 
     def wants(self, wide: int) -> bool:
-        """Whether another one should be asked.  For each silent one two are: half of the next may be silent as well."""
+        """Whether another one should be asked.
+
+        For each slow or silent one two are at most, as half of the next may be silent too; answers and questions
+        under way are never over twice the quota.
+        """
         quota = self.quota * wide
         silent = self.asked - self.flying - self.answered
         return (
@@ -62,8 +70,6 @@ class Ring:
         row = self.known or self.told
         at = turn % len(row)
         row[at], row[-1] = row[-1], row[at]
-        self.asked += 1
-        self.flying += 1
         return row.pop()
 
 
@@ -71,11 +77,13 @@ class Sweep:
     """Asks in every range around ``target``.  ``depth``: log2 of the number of nodes, roughly."""
 
     __slots__ = (
+        "_at",
         "_crowding",
         "_depth",
         "_each",
         "_flying",
         "_limits",
+        "_others",
         "_ours",
         "_seen",
         "_slow",
@@ -87,25 +95,32 @@ class Sweep:
         "most",
         "rings",
         "target",
+        "vouched",
         "wide",
     )
 
     def __init__(
         self, target: bytes, own: bytes, limits: Limits, depth: float, turn: int, each: int | None = None
     ) -> None:
-        """``each``: answers wanted in a near range, ``limits.range_asked`` unless told."""
+        """``each``: answers wanted in a near range, ``limits.range_asked`` unless told; ``limits.k`` in a tiny grid."""
         self.target = int.from_bytes(target, "big")
-        self._each = each or limits.range_asked
+        self._each = each or (limits.range_asked if depth > TINY else limits.k)
         self._limits, self._depth, self._turn = limits, depth, turn
         self.rings: dict[int, Ring] = {}
         self._seen: set[bytes] = {own}
         self._crowding = Crowding(limits)
         self._states: dict[bytes, tuple[Ring, int]] = {}
-        self._told: list[Contact] = []
+        self._told: dict[bytes, Contact] = {}
+        self._at: dict[bytes, Contact] = {}
+        """Where each was asked last."""
+        self._others: dict[bytes, list[Contact]] = {}
+        """The same nodes at other addresses: a liar may name true keys at false ones."""
         self._ours: Sequence[Row] = ()
         self._flying = self._slow = 0
         self.asked = self.answered = 0
         self.most = limits.lookup_asked
+        self.vouched: Callable[[Contact], bool] = lambda contact: False
+        """Whether more than one network told of a contact, which is therefore asked first of a node's."""
         self.wide = 1
         """Times the usual quota; see ``widen``."""
 
@@ -120,19 +135,20 @@ class Sweep:
         """Take in contacts that somebody told; those already heard of change nothing."""
         for contact in contacts:
             if contact.id in self._seen:
+                self._elsewhere(contact)
                 continue
             row = self._ring(range_of(self.target, contact.long_id)).told
-            if len(row) >= MOST_IN_RING * self.wide or not self._crowding.admits(contact):
+            if len(row) >= MOST_IN_RING * self.wide:
                 continue
             self._seen.add(contact.id)
-            self._told.append(contact)
+            self._told[contact.id] = contact
             row.append(contact)
 
     def everybody(self) -> list[Contact]:
         """Everybody heard of who was not found silent."""
         silent = {an_id for an_id, (_, state) in self._states.items() if state in (SLOW, FAILED)}
         ours = [contact for _, row in self._ours for contact in row]
-        return [contact for contact in ours + self._told if contact.id not in silent]
+        return [contact for contact in (*ours, *self._told.values()) if contact.id not in silent]
 
     def next(self) -> list[Contact]:
         """Whom to ask now; they count as asked.  Every range gets its first before any gets its second."""
@@ -147,16 +163,31 @@ class Sweep:
             ring = self.rings[-min(wanting)[1]]
             self._turn = (self._turn * TURN + 1) % 2**64
             contact = ring.pick(self._turn >> 20)
+            state = self._states.get(contact.id, (ring, FAILED))[1]
+            if state == DONE:
+                continue
+            if self._others.get(contact.id) and not self.vouched(contact) and contact is self._told.get(contact.id):
+                self._others[contact.id].append(contact)
+                self._try_elsewhere(contact.id, ring)
+                contact = ring.told.pop()
+            if not self._crowding.admits(contact):
+                self._try_elsewhere(contact.id, ring)
+                continue
+            ring.asked += 1
+            ring.flying += 1
+            self._slow -= state == SLOW
             self._states[contact.id] = (ring, ASKED)
+            self._at[contact.id] = contact
             self._flying += 1
             self.asked += 1
             chosen.append(contact)
         return chosen
 
     def have(self, everybody: bool = False) -> int:
-        """A bit for each range of which enough contacts are known: as many as will be asked and two more.
+        """A bit for each range of which enough contacts are known: as many as are to answer and two more.
 
-        With ``everybody``, four times as many as honest nodes are to be expected there: all of those, most likely.
+        With ``everybody``, four more than four times the honest nodes to be expected there, ``k`` at most: all of
+        those, most likely.
         """
         mask = 0
         for r, ring in self.rings.items():
@@ -173,22 +204,26 @@ class Sweep:
         if ring is None or state in (DONE, FAILED):
             return
         self._land(ring, state)
+        self._crowding.release(self._at[an_id])
         self._states[an_id] = (ring, DONE)
         ring.answered += 1
         self.answered += 1
 
-    def slow(self, an_id: bytes) -> None:
+    def slow(self, contact: Contact) -> None:
         """It let one wait pass: ask somebody else as well."""
+        an_id = contact.id
         ring, state = self._states.get(an_id, (None, FAILED))
-        if ring is not None and state == ASKED:
+        if ring is not None and state == ASKED and self._at[an_id] == contact:
             self._land(ring, state)
             self._slow += 1
             self._states[an_id] = (ring, SLOW)
+            self._try_elsewhere(an_id, ring)
 
-    def failed(self, an_id: bytes) -> None:
+    def failed(self, contact: Contact) -> None:
         """It never answered."""
+        an_id = contact.id
         ring, state = self._states.get(an_id, (None, FAILED))
-        if ring is not None and state in (ASKED, SLOW):
+        if ring is not None and state in (ASKED, SLOW) and self._at[an_id] == contact:
             self._land(ring, state)
             self._states[an_id] = (ring, FAILED)
 
@@ -198,12 +233,35 @@ class Sweep:
             return False
         if self.asked < self.most and any(ring.wants(self.wide) for ring in self.rings.values()):
             return False
+        if self._depth <= TINY:  # the slow one may be the only one that knows, or knows better
+            return not self._slow
         return not self._slow or self.answered >= FEW or (found and self.answered > 0)
 
     def widen(self) -> None:
         """Twice as many in every range, until everybody was asked."""
         self.wide *= 2
         self.most *= 2
+
+    def _elsewhere(self, contact: Contact) -> None:
+        """Somebody says that a node that we heard of is at another address."""
+        known = self._told.get(contact.id)
+        ring, state = self._states.get(contact.id, (None, ASKED))
+        others = self._others.setdefault(contact.id, [])
+        if known is None or state == DONE or len(others) >= MOST_ADDRESSES:
+            return
+        if contact.endpoint not in [one.endpoint for one in (known, *others)]:
+            others.append(contact)
+            if ring is not None and state in (SLOW, FAILED):
+                self._try_elsewhere(contact.id, ring)
+
+    def _try_elsewhere(self, an_id: bytes, ring: Ring) -> None:
+        """A silent one is asked again at the next address that was told of it."""
+        others = self._others.get(an_id)
+        if others:
+            best = max(others, key=self.vouched)
+            others.remove(best)
+            self._told[an_id] = best
+            ring.told.append(best)
 
     def heard(self, an_id: bytes) -> bool:
         """Whether it answered."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from p2pgrid import crypto, wire
 from p2pgrid.crypto import Identity
-from p2pgrid.errors import BadSignature, Expired, RemoteError, TooLarge
+from p2pgrid.errors import BadSignature, Expired, Malformed, RemoteError, TooLarge
 from p2pgrid.ids import Tag
 from p2pgrid.records import (
     CLOCK_SLACK,
@@ -41,7 +41,9 @@ LISTING = Listing(
 
 texts = st.text(max_size=40)
 addresses = st.lists(
-    st.builds(Address, st.ip_addresses().map(str), st.integers(0, 65_535), st.integers(0, 65_535)), max_size=3
+    st.builds(Address, st.ip_addresses().map(str), st.integers(0, 65_535), st.integers(0, 65_535)),
+    min_size=1,
+    max_size=3,
 ).map(tuple)
 nodes = st.builds(
     NodeRecord, st.just(ALICE.public), texts, addresses, st.integers(0, 2**63), st.just(NOW), st.integers(1, MAX_TTL)
@@ -195,7 +197,7 @@ def test_a_node_record_of_a_long_name_in_another_script_fits() -> None:
     assert verify_node(sign_node(ALICE, wide).to_wire(), now=NOW).record == wide
 
 
-@given(st.text(max_size=200), st.text("a\u75c5\U00020000", min_size=1, max_size=64), st.integers(0, 3))
+@given(st.text(max_size=200), st.text("a\u75c5\U00020000", min_size=1, max_size=64), st.integers(1, 3))
 def test_a_long_title_in_any_script_is_cut_between_characters_until_the_listing_fits(
     title: str, tag: str, count: int
 ) -> None:
@@ -272,3 +274,13 @@ def test_the_bytes_of_a_record_do_not_change_between_versions() -> None:
     assert raw == NODE.body()
     assert crypto.digest(raw, size=8).hex() == "0d75ccaeffdbe5d2"
     assert crypto.digest(LISTING.body(), size=8).hex() == "4ae4ad1328ee5f6f"
+
+
+def test_a_record_without_an_address_is_refused():
+    for bare, verify, sign in (
+        (replace(NODE, addresses=()), verify_node, sign_node),
+        (replace(LISTING, addresses=()), verify_listing, sign_listing),
+    ):
+        signed = sign(ALICE, bare)
+        with pytest.raises(Malformed):
+            verify(signed.to_wire(), now=NOW)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -12,8 +11,6 @@ from p2pgrid.dht.engine import Engine
 from p2pgrid.ids import Tag
 from p2pgrid.records import Listing, Verified
 
-FOUND_QUEUE: Final = 4096
-"""Listings that a search may be ahead of whoever reads it."""
 Key = tuple[bytes, bytes]
 """Publisher's key and dataset id."""
 MOST_EACH: Final = 4096
@@ -34,7 +31,7 @@ class Hunt:
         self._needed = len(tags) if match == "all" else 1
         self._seen: dict[Key, set[Tag]] = {}
         self._newest: dict[Key, Verified[Listing]] = {}
-        self._queue: asyncio.Queue[Verified[Listing] | None] = asyncio.Queue(FOUND_QUEUE)
+        self._queue: asyncio.Queue[Verified[Listing] | None] = asyncio.Queue()  # as many as ``limit`` lets be found
         self._open = len(tags)
         self._given: set[Key] = set()
         each = limit if self._needed == 1 else MOST_EACH
@@ -50,15 +47,13 @@ class Hunt:
         if known is None or listing.record.seq > known.record.seq:
             self._newest[key] = listing
         if before < self._needed <= len(tags) or (news and len(tags) >= self._needed):
-            with contextlib.suppress(asyncio.QueueFull):
-                self._queue.put_nowait(self._newest[key])
+            self._queue.put_nowait(self._newest[key])
             self._tell()
 
     def _ended(self, nearest: list[Contact], at: float) -> None:
         self._open -= 1
         if self._open <= 0:
-            with contextlib.suppress(asyncio.QueueFull):
-                self._queue.put_nowait(None)
+            self._queue.put_nowait(None)
 
     async def next(self, deadline: float) -> Verified[Listing] | None:
         """The next listing; None at the end, or when it is past the deadline (the loop's time)."""

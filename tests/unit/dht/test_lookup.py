@@ -51,7 +51,7 @@ def test_a_slow_peer_holds_nobody_up_and_still_counts_when_it_answers():
     search = lookup()
     search.add(everybody)
     first = search.next()
-    search.slow(first[0].id)
+    search.slow(first[0])
     assert search.next() == [everybody[3]]
     for contact in everybody[1:4]:
         search.answered(contact.id)
@@ -68,9 +68,9 @@ def test_in_a_small_grid_a_slow_peer_is_waited_for():
     search.add(two)
     search.next()
     search.answered(two[0].id)
-    search.slow(two[1].id)
+    search.slow(two[1])
     assert not search.done()
-    search.failed(two[1].id)
+    search.failed(two[1])
     assert search.done()
     assert search.nearest() == [two[0]]
 
@@ -88,7 +88,7 @@ def test_reply_with_endless_contacts_is_bounded():
     while chosen := search.next():
         asked += len(chosen)
         for contact in chosen:
-            search.failed(contact.id)
+            search.failed(contact)
     assert asked == 10
     assert search.done()
 
@@ -106,11 +106,11 @@ def test_it_always_ends_and_never_asks_twice(fates, count):
         asked += chosen
         if flying:
             contact = flying.pop(0)
-            getattr(search, fate)(contact.id)
+            getattr(search, fate)(contact.id if fate == "answered" else contact)
             if fate == "slow":
                 slow.append(contact)
         elif slow:
-            search.failed(slow.pop().id)
+            search.failed(slow.pop())
         else:
             break
     assert search.done()
@@ -147,7 +147,7 @@ def test_a_teller_of_silent_contacts_is_believed_no_more():
         for contact in chosen:
             if contact in invented:
                 wasted += 1
-                search.slow(contact.id)
+                search.slow(contact)
             else:
                 search.answered(contact.id)
     # One more may be in flight on each other path when the third is found silent.
@@ -156,8 +156,57 @@ def test_a_teller_of_silent_contacts_is_believed_no_more():
     assert search.nearest() == honest[:4]
 
 
-def test_one_network_fills_no_lookup():
+def test_one_network_is_asked_a_few_times_while_it_is_silent():
     search = lookup(k=16)
-    for number in range(200):
-        search.add([Contact(number.to_bytes(32, "big"), f"66.6.6.{number}", 1000 + number)])
-    assert len(search._by_id) == Limits().lookup_group
+    bought = [Contact(number.to_bytes(32, "big"), f"66.6.6.{number}", 1000 + number) for number in range(200)]
+    search.add(bought)
+    asked = 0
+    while chosen := search.next():
+        asked += len(chosen)
+        for contact in chosen:
+            search.slow(contact)
+    assert asked == Limits().lookup_group
+    assert not search.next()
+
+
+def test_a_true_key_told_at_a_false_address_is_asked_at_the_true_one_too():
+    everybody = contacts(40)
+    search = lookup(k=4, paths=4)
+    search.add(everybody[-4:])
+    liar, *others = search.next()
+    search.add([Contact(c.key, "66.6.6.6", 1 + n) for n, c in enumerate(everybody[:4])], liar.id)
+    search.answered(liar.id)
+    for contact in others:
+        search.add(everybody[:8], contact.id)
+        search.answered(contact.id)
+    while chosen := search.next():
+        for contact in chosen:
+            if contact.ip == "66.6.6.6":
+                search.slow(contact)
+                search.failed(contact)
+            else:
+                search.answered(contact.id)
+    assert search.done()
+    assert search.nearest() == everybody[:4]
+
+
+def test_a_contact_forgotten_with_its_liar_may_be_told_again():
+    everybody = contacts(60)
+    invented, honest = everybody[:40], everybody[40:]
+    search = lookup(k=4, paths=4)
+    search.add(honest[-4:])
+    liar, witness, *others = search.next()
+    search.add([*invented[:3], *honest[:4]], liar.id)
+    for contact in (liar, witness, *others):
+        search.answered(contact.id)
+    forgotten: list[Contact] = []
+    while not forgotten and (chosen := search.next()):
+        for contact in chosen:
+            forgotten += search.slow(contact) if contact in invented else []
+            if contact not in invented:
+                search.answered(contact.id)
+    search.add(forgotten, witness.id)
+    while chosen := search.next():
+        for contact in chosen:
+            search.answered(contact.id)
+    assert search.nearest() == honest[:4]

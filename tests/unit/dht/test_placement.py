@@ -25,7 +25,7 @@ def contacts(count: int, seed: int = 1, ip: str = "") -> list[Contact]:
 def test_the_nearest_and_some_of_every_range(count, seed):
     everybody = contacts(count)
     source = random.Random(seed)
-    near, far = places(TARGET, everybody, (), (), 0.0, LIMITS, lambda: source.getrandbits(32))
+    near, far = places(TARGET, everybody, (), (), (), 0.0, LIMITS, lambda: source.getrandbits(32))
     nearest = sorted(everybody, key=lambda c: c.long_id)[: LIMITS.k]
     assert near[: LIMITS.k] == nearest
     chosen = nearest + far
@@ -37,38 +37,47 @@ def test_the_nearest_and_some_of_every_range(count, seed):
 
 
 def test_far_ranges_get_half_as_many():
-    near, far = places(TARGET, contacts(2000), (), (), 11.0, LIMITS, random.Random(1).random)
+    near, far = places(TARGET, contacts(2000), (), (), (), 11.0, LIMITS, random.Random(1).random)
     rows = {r: len(row) for r, row in by_range(TARGET, near[: LIMITS.k] + far)}
     assert [rows[r] for r in range(5)] == [LIMITS.range_places // 2] * 5
     assert min(rows[5], rows[6]) >= LIMITS.range_places
 
 
 def test_with_no_places_in_ranges_there_are_the_nearest_only():
-    near, far = places(TARGET, contacts(100), (), (), 0.0, Limits(range_places=0), lambda: 0)
+    near, far = places(TARGET, contacts(100), (), (), (), 0.0, Limits(range_places=0), lambda: 0)
     assert far == []
     assert len(near) == 2 * LIMITS.k
 
 
 def test_holders_of_the_last_round_are_asked_again():
     everybody = contacts(300)
-    _, first = places(TARGET, everybody, (), (), 0.0, LIMITS, random.Random(1).random)
-    _, second = places(TARGET, everybody, {c.id for c in first}, (), 0.0, LIMITS, random.Random(2).random)
+    _, first = places(TARGET, everybody, (), (), (), 0.0, LIMITS, random.Random(1).random)
+    _, second = places(TARGET, everybody, (), {c.id for c in first}, (), 0.0, LIMITS, random.Random(2).random)
     assert {c.id for c in first} == {c.id for c in second}
 
 
 def test_peers_of_our_own_table_come_before_those_only_told():
     everybody = contacts(300)
     known = {c.id for c in everybody[:150]}
-    _, far = places(TARGET, everybody, (), known, 0.0, LIMITS, random.Random(1).random)
+    _, far = places(TARGET, everybody, (), (), known, 0.0, LIMITS, random.Random(1).random)
     outer = [c for c in far if range_of(TARGET, c.long_id) <= 2]
     assert len(outer) == 3 * LIMITS.range_places
     assert {c.id for c in outer} <= known
 
 
+def test_ids_that_one_liar_invents_near_a_tag_take_no_place():
+    everybody, invented = contacts(60), [c for c in contacts(4000, 9) if range_of(TARGET, c.long_id) > 5]
+    assert len(invented) > LIMITS.k
+    near, far = places(TARGET, everybody, invented, (), (), 6.0, LIMITS, random.Random(1).random)
+    assert not {c.id for c in near[: LIMITS.k] + far} & {c.id for c in invented}
+    few, _ = places(TARGET, everybody[:3], invented, (), (), 6.0, LIMITS, random.Random(1).random)
+    assert {c.id for c in everybody[:3]} <= {c.id for c in few[: LIMITS.k]}
+
+
 def test_one_network_gets_one_far_place_in_a_range():
     bought = [c for c in contacts(200, 2, "66.6.6.6") if range_of(TARGET, c.long_id) == 0]
     honest = contacts(60, 3)
-    _, far = places(TARGET, bought + honest, (), (), 0.0, LIMITS, random.Random(1).random)
+    _, far = places(TARGET, bought + honest, (), (), (), 0.0, LIMITS, random.Random(1).random)
     assert sum(group_of(c.endpoint) == group_of(("66.6.6.6", 1)) for c in far) <= 1
 
 

@@ -52,8 +52,8 @@ def run(made: Sweep, silent: set[bytes] = frozenset()) -> list[Contact]:  # type
         asked += chosen
         for contact in chosen:
             if contact.id in silent:
-                made.slow(contact.id)
-                made.failed(contact.id)
+                made.slow(contact)
+                made.failed(contact)
             else:
                 made.done_with(contact.id)
     return asked
@@ -122,12 +122,12 @@ def test_slow_peers_are_waited_for_only_while_nothing_is_known():
     one, two = crowd({3: 2})
     made.add([one, two])
     assert len(made.next()) == 2
-    made.slow(one.id)
+    made.slow(one)
     assert not made.done(False)
     made.done_with(two.id)
     assert made.done(True)
     assert not made.done(False)
-    made.failed(one.id)
+    made.failed(one)
     assert made.done(False)
 
 
@@ -146,11 +146,11 @@ def test_it_always_ends_and_never_asks_twice(placed, fates):
         asked += chosen
         if flying:
             contact = flying.pop(0)
-            getattr(made, fate)(contact.id)
+            getattr(made, fate)(contact.id if fate == "done_with" else contact)
             if fate == "slow":
                 slow.append(contact)
         elif slow:
-            made.failed(slow.pop().id)
+            made.failed(slow.pop())
         else:
             break
     assert made.done(False)
