@@ -43,6 +43,9 @@ class Listener(Protocol):
     def meet(self, key: bytes, endpoint: Endpoint, now: float) -> Peer:
         """The peer of a key that was just proven at an address."""
 
+    def guest(self, peer: Peer) -> bool:
+        """Whether this peer is known, and alive as far as we know, at another address than this one."""
+
     def met(self, session: Session, accept: Accept | None, now: float) -> None:
         """A session began; ``accept`` is there when we began it."""
 
@@ -95,7 +98,7 @@ class Channel:
 
         When a handshake is under way for less than ``patience``, nothing is sent: ``met`` comes, or the next try.
         """
-        session = self.sessions.to(contact.key)
+        session = self.sessions.at(contact.key, contact.endpoint)
         if session is not None and not session.worn(self._limits, now):
             if session.owed < self._limits.peer_burst:
                 session.owed += 1
@@ -147,6 +150,7 @@ class Channel:
                 self._listener.asked(arrival, now)
         elif kind == packets.ACCEPT:
             session, accept = self._initiator.read_accept(data, endpoint, now, self._listener.meet)
+            session.aside = self._listener.guest(session.peer)
             self.sessions.add(session)
             self._listener.met(session, accept, now)
         else:
@@ -185,6 +189,7 @@ class Channel:
         body = session.open(packet)
         peer.server = bool(ticket.flags & packets.SERVER)
         peer.http = ticket.http
+        session.aside = self._listener.guest(peer)
         self.sessions.add(session)
         self._listener.met(session, None, now)
         self._listener.said(session, body, now)

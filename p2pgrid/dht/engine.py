@@ -434,7 +434,8 @@ class Engine:
             call.waiter.slow(call, now)
             return
         self.counters["timeout"] += 1
-        doubted = peer is None and self._silence.doubts(call.contact.key, call.contact.endpoint, now)
+        others = self.heard_any > call.first
+        doubted = peer is None and others and self._silence.doubts(call.contact.key, call.contact.endpoint, now)
         if call.tries < self.limits.tries and not doubted:
             if call.tries == self.limits.tries - 1:
                 session = self._channel.sessions.to(call.contact.key)
@@ -447,7 +448,7 @@ class Engine:
         self._channel.give_up(call.contact.key)
         if peer is not None:
             self._failed(peer, call.first, now)
-        if self.heard_any > call.first and self.table.get(call.contact.id) is None:
+        if others and self.table.get(call.contact.id) is None:
             self._leave_alone(call.contact, now)
         call.waiter.failed(call, now)
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from p2pgrid import crypto
 from p2pgrid.dht import packets
-from p2pgrid.dht.contacts import Contact, Endpoint, Peer, group_of
+from p2pgrid.dht.contacts import Contact, Endpoint, Peer, share_of
 from p2pgrid.dht.guards import Shares
 from p2pgrid.dht.limits import MAX_DATAGRAM, Limits
 from p2pgrid.dht.packets import COOKIE, KEY, SID, Accept, Init
@@ -199,7 +199,8 @@ class Responder:
         self._seen = Seen(limits.seen, 2 * limits.init_slack, now)
         self._allowance = Allowance(limits.unproven_rate, limits.unproven_burst, now)
         self.shares = Shares(limits.group_handshake_rate, limits.group_handshake_burst, limits.groups)
-        """Of proven addresses; an unproven one may be forged, and would use up somebody else's."""
+        """Of proven addresses; an unproven one may be forged, and would use up somebody else's, so it is counted when
+        its ticket comes back."""
 
     def welcome(self, data: bytes, endpoint: Endpoint, now: float) -> bytes:
         """Answer a hello, in fewer bytes than it had."""
@@ -222,7 +223,7 @@ class Responder:
             raise Replayed("A handshake came twice.")
         cookie = data[2 : 2 + COOKIE]
         proven = cookie != packets.NO_COOKIE and self._secrets.proves(cookie, endpoint, now)
-        if proven and not self.shares.take(group_of(endpoint), now):
+        if proven and not self.shares.take(share_of(endpoint), now):
             raise Flooded("An address group begins more handshakes than its share.")
         if not proven and not self._allowance.take(now):
             return bytes([packets.RETRY]) + sid + self._secrets.cookie(endpoint, now)
@@ -247,7 +248,8 @@ class Responder:
         clear = bytes([packets.ACCEPT]) + arrival.head[:SID] + ephemeral.public + sid
         both = ephemeral.agree(arrival.head[SID : SID + KEY])
         root = crypto.derive(SESSION_CONTEXT, arrival.shared, both, arrival.head, self._identity.public, clear)
-        ticket = Ticket(arrival.key, root, arrival.head[:SID], sid, arrival.init.flags, arrival.init.http)
+        said = arrival.init
+        ticket = Ticket(arrival.key, root, arrival.head[:SID], sid, said.flags, said.http, charged=arrival.proven)
         sealed_ticket = self._secrets.seal(ticket, arrival.endpoint, now)
         body = packets.pack_accept(Accept(flags, http, name, arrival.endpoint, sealed_ticket, answer))
         if len(clear) + len(body) + packets.TAG > (MAX_DATAGRAM if arrival.proven else arrival.size):
@@ -255,8 +257,12 @@ class Responder:
         return clear + crypto.seal(root, nonce(IN_ACCEPT, 0), body, clear)
 
     def revive(self, raw: bytes, endpoint: Endpoint, now: float) -> Ticket:
-        """The session in a ticket that came back.  Raises ``BadSeal`` or ``Replayed``."""
-        return self._secrets.redeem(raw, endpoint, now)
+        """The session in a ticket that came back.  Raises ``BadSeal``, ``Replayed`` or ``Flooded``."""
+
+        def allowed(ticket: Ticket) -> bool:
+            return ticket.charged or self.shares.take(share_of(endpoint), now)
+
+        return self._secrets.redeem(raw, endpoint, now, allowed)
 
 
 def _make_room(table: dict[bytes, Any], most: int) -> None:

@@ -8,6 +8,7 @@ live for one to two periods, and so does the ephemeral key that the sessions of 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Final
@@ -16,14 +17,19 @@ from p2pgrid import crypto
 from p2pgrid.dht.contacts import Endpoint, pack_endpoint
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.packets import COOKIE, KEY, SID, TICKET
-from p2pgrid.errors import BadSeal, Replayed
+from p2pgrid.errors import BadSeal, Flooded, Replayed
 
 TICKET_COUNTER: Final = slice(1, 9)
+CHARGED: Final = 0x80
+"""In the flags of a ticket, beside the bits that travel in a handshake."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A session as its responder will keep it: the initiator's key, the root key, both ids, what it said of itself."""
+    """A session as its responder will keep it: the initiator's key, the root key, both ids, what it said of itself.
+
+    ``charged``: its handshake was counted on its address group's share when it began.
+    """
 
     key: bytes
     root: bytes
@@ -31,6 +37,7 @@ class Ticket:
     responder_sid: bytes
     flags: int
     http: int
+    charged: bool = False
 
 
 class Generation:
@@ -98,16 +105,19 @@ class Secrets:
             + ticket.root
             + ticket.initiator_sid
             + ticket.responder_sid
-            + bytes([ticket.flags])
+            + bytes([ticket.flags & ~CHARGED | (CHARGED if ticket.charged else 0)])
             + ticket.http.to_bytes(2, "big")
         )
         return head + crypto.seal(generation.ticket_key, _nonce(head), plain, pack_endpoint(endpoint))
 
-    def redeem(self, raw: bytes, endpoint: Endpoint, now: float) -> Ticket:
-        """Open a ticket, once.  Raises ``BadSeal``, or ``Replayed`` for the second time.
+    def redeem(
+        self, raw: bytes, endpoint: Endpoint, now: float, allowed: Callable[[Ticket], bool] = lambda ticket: True
+    ) -> Ticket:
+        """Open a ticket, once.  Raises ``BadSeal``, ``Replayed`` for the second time, ``Flooded`` unless ``allowed``.
 
-        Exact, so that no session ever comes to life twice under one key: what was used is known as long as the
-        secret lives, and after too many the secret goes instead of an entry.
+        Exact, so that no session ever comes to life twice under one key: what was used is known, one bit a ticket, as
+        long as the secret lives.  After too many a new secret takes over; the tickets of the last stay good.
+        One that is not allowed is not used.
         """
         young = self.current(now)
         generation = young if raw[0] == young.number else self._old
@@ -117,24 +127,23 @@ class Secrets:
         bit = 1 << int.from_bytes(raw[TICKET_COUNTER], "big")  # a number that we sealed: it is no larger than our count
         if generation.used & bit:
             raise Replayed("A ticket was used before.")
-        generation.used |= bit
-        generation.redeemed += 1
-        if generation.redeemed >= self._most:
-            self._retire(generation, now)
         sid = 2 * KEY
-        return Ticket(
+        ticket = Ticket(
             key=plain[:KEY],
             root=plain[KEY:sid],
             initiator_sid=plain[sid : sid + SID],
             responder_sid=plain[sid + SID : sid + 2 * SID],
-            flags=plain[sid + 2 * SID],
+            flags=plain[sid + 2 * SID] & ~CHARGED,
             http=int.from_bytes(plain[sid + 2 * SID + 1 :], "big"),
+            charged=bool(plain[sid + 2 * SID] & CHARGED),
         )
-
-    def _retire(self, generation: Generation, now: float) -> None:
-        if generation is self._young:
+        if not allowed(ticket):
+            raise Flooded("An address group begins more sessions than its share.")
+        generation.used |= bit
+        generation.redeemed += 1
+        if generation is young and generation.redeemed >= self._most:
             self._rotate(now)
-        self._old = None
+        return ticket
 
     def _rotate(self, now: float) -> None:
         self._old, self._young = self._young, Generation(self._young.number + 1, self._random)

@@ -10,7 +10,8 @@ from typing import Final
 
 from p2pgrid import crypto
 from p2pgrid.dht import packets
-from p2pgrid.dht.contacts import Endpoint, Peer
+from p2pgrid.dht.contacts import Endpoint, Peer, share_of
+from p2pgrid.dht.guards import Used
 from p2pgrid.dht.limits import Limits
 from p2pgrid.errors import BadSeal, Flooded, Replayed
 
@@ -42,9 +43,10 @@ class Session:
     __slots__ = (
         "_top",
         "_window",
+        "aside",
         "born",
-        "clear",
         "endpoint",
+        "group",
         "initiator",
         "key",
         "owed",
@@ -54,6 +56,7 @@ class Session:
         "sid",
         "suspect",
         "ticket",
+        "unasked",
         "used",
     )
 
@@ -66,9 +69,13 @@ class Session:
         """What still has to go along, because the responder may not keep the session yet."""
         self.suspect = False
         """The peer may have lost it: agree on a new one, and go on listening meanwhile."""
+        self.aside = False
+        """The peer was lately heard elsewhere: what we ask goes there, not here, until nobody answers there."""
         self.born = self.used = now
-        self.clear = now
-        """When all that the peer sent unasked is within its rate again (see ``guards.Shares``)."""
+        self.group = b""
+        """What the table counts it by."""
+        self.unasked: Used | None = None
+        """What the peer sent unasked, in all its sessions."""
         self.owed = 0
         """Answers that we asked for."""
         self.sent = 0
@@ -112,31 +119,70 @@ class Session:
 
 
 class SessionTable:
-    """All sessions by their id here, and for each peer the one to send with."""
+    """All sessions by their id here, and for each peer the one to send with and one beside it.
 
-    __slots__ = ("_by_sid", "_gap", "_limits", "_out", "_reach")
+    One peer has two at most, so nobody fills the table with one key; one address group (``contacts.share_of``) that
+    holds over a quarter of a full table makes room itself.
+    """
+
+    __slots__ = ("_beside", "_by_remote", "_by_sid", "_gap", "_groups", "_heavy", "_limits", "_out", "_reach")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._gap, self._reach = 1 / limits.peer_rate, (limits.peer_burst - 1) / limits.peer_rate
         self._by_sid: dict[bytes, Session] = {}
+        self._by_remote: dict[bytes, Session] = {}
         self._out: dict[bytes, Session] = {}
+        self._beside: dict[bytes, Session] = {}
+        self._groups: dict[bytes, int] = {}
+        self._heavy: set[bytes] = set()
+        """Groups with over a quarter of the places: three at most."""
 
     def __len__(self) -> int:
         return len(self._by_sid)
 
     def add(self, session: Session) -> None:
-        """Keep it and send with it from now on; the least recently used goes when the table is full."""
+        """Keep it, and send with it from now on unless it is ``aside``; when the table is full, another one goes."""
+        key = session.peer.key
+        beside = self._beside.get(key)
+        if beside is not None:
+            self.drop(beside)
         if len(self._by_sid) >= self._limits.sessions:
-            self.drop(next(iter(self._by_sid.values())))
+            self.drop(self._least())
+        known = self._out.get(key)
+        last = known or beside
+        session.unasked = last.unasked if last is not None else Used()
+        session.group = share_of(session.endpoint)
         self._by_sid[session.sid] = session
-        self._out[session.peer.key] = session
+        self._by_remote[session.remote] = session
+        self._count(session.group, 1)
+        if session.aside:
+            self._beside[key] = session
+            return
+        if known is not None:
+            self._beside[key] = known
+        self._out[key] = session
 
     def drop(self, session: Session) -> None:
         """Forget it."""
-        self._by_sid.pop(session.sid, None)
-        if self._out.get(session.peer.key) is session:
-            del self._out[session.peer.key]
+        if self._by_sid.pop(session.sid, None) is None:
+            return
+        self._count(session.group, -1)
+        if self._by_remote.get(session.remote) is session:
+            del self._by_remote[session.remote]
+        for table in (self._out, self._beside):
+            if table.get(session.peer.key) is session:
+                del table[session.peer.key]
+
+    def prefer(self, session: Session) -> None:
+        """Send with this one, which was aside, from now on."""
+        key = session.peer.key
+        session.aside = False
+        if self._beside.get(key) is session:
+            del self._beside[key]
+            if key in self._out:
+                self._beside[key] = self._out[key]
+            self._out[key] = session
 
     def by_sid(self, sid: bytes) -> Session | None:
         """The session of a packet that came in."""
@@ -146,12 +192,23 @@ class SessionTable:
         """The session to send with."""
         return self._out.get(key)
 
+    def at(self, key: bytes, endpoint: Endpoint) -> Session | None:
+        """The session to send to this address with: one aside, if the peer has that one there and no other."""
+        session = self._out.get(key)
+        if session is None or session.endpoint != endpoint:
+            beside = self._beside.get(key)
+            if beside is not None and beside.aside and beside.endpoint == endpoint:
+                return beside
+        return session
+
+    def everybody(self) -> list[Session]:
+        """All of them, the least recently used first."""
+        return list(self._by_sid.values())
+
     def by_remote(self, sid: bytes, endpoint: Endpoint) -> Session | None:
         """The session that a peer at ``endpoint`` knows, or no longer knows, by ``sid``."""
-        for session in self._out.values():
-            if session.remote == sid and session.endpoint == endpoint:
-                return session
-        return None
+        session = self._by_remote.get(sid)
+        return session if session is not None and session.endpoint == endpoint else None
 
     def open(self, session: Session, packet: bytes, endpoint: Endpoint, now: float) -> bytes:
         """A message received in ``session``, which is thereby confirmed.
@@ -163,10 +220,12 @@ class SessionTable:
         if session.owed:
             session.owed -= 1
         else:
-            clear = session.clear if session.clear > now else now
-            if clear - now > self._reach:
-                raise Flooded("A peer sends more than its share.")
-            session.clear = clear + self._gap
+            used = session.unasked
+            if used is not None:
+                clear = used.clear if used.clear > now else now
+                if clear - now > self._reach:
+                    raise Flooded("A peer sends more than its share.")
+                used.clear = clear + self._gap
         message = session.open(packet)
         session.ticket = None
         session.suspect = False
@@ -183,3 +242,22 @@ class SessionTable:
             replaced = self._out.get(session.peer.key) is not session
             if now - session.used >= (min(idle, 60.0) if replaced else idle) or now - session.born >= 2 * life:
                 self.drop(session)
+
+    def _least(self) -> Session:
+        """Whose place a new one takes: the least recently used, of the heaviest group if one has over a quarter."""
+        sessions = self._by_sid.values()
+        if self._heavy:
+            group = max(self._heavy, key=self._groups.__getitem__)
+            return next(session for session in sessions if session.group == group)
+        return next(iter(sessions))
+
+    def _count(self, group: bytes, change: int) -> None:
+        count = self._groups.get(group, 0) + change
+        if count:
+            self._groups[group] = count
+        else:
+            del self._groups[group]
+        if 4 * count > self._limits.sessions:
+            self._heavy.add(group)
+        else:
+            self._heavy.discard(group)

@@ -34,6 +34,9 @@ class End:
     def meet(self, key: bytes, endpoint: Endpoint, now: float) -> Peer:
         return self.peers.setdefault(key, Peer(key, *endpoint, None, now))
 
+    def guest(self, peer):
+        return False
+
     def met(self, session, accept, now):
         self.log.append(("met", accept))
 

@@ -134,6 +134,52 @@ def test_the_table_is_bounded_and_drops_the_least_recently_used():
     assert table.to(sessions[0].peer.key) is None
 
 
+def session_of(number: int, endpoint: tuple[str, int], sid: int) -> Session:
+    peer = Peer(number.to_bytes(32, "big"), *endpoint, None, 0.0)
+    return Session(peer, endpoint, bytes(32), sid.to_bytes(8, "big"), (sid + 1000).to_bytes(8, "big"), 0.0)
+
+
+def test_one_key_does_not_flush_the_table():
+    table = SessionTable(Limits(sessions=16))
+    honest = session_of(1, ("192.0.2.1", 1), 1)
+    table.add(honest)
+    mine = [session_of(2, ("198.51.100.1", 1), sid) for sid in range(2, 100)]
+    for session in mine:
+        table.add(session)
+    assert len(table) == 3
+    assert table.by_sid(honest.sid) is honest
+    assert table.to(mine[-1].peer.key) is mine[-1]
+    assert [table.by_sid(session.sid) for session in mine[-3:]] == [None, mine[-2], mine[-1]]
+
+
+def test_many_keys_of_one_address_group_evict_one_another():
+    table = SessionTable(Limits(sessions=16))
+    honest = [session_of(number, (f"192.0.{number}.1", 1), number) for number in range(8)]
+    for session in honest:
+        table.add(session)
+    for number in range(100, 200):
+        table.add(session_of(number, ("198.51.100.1", number), number))
+    assert len(table) == 16
+    assert all(table.by_sid(session.sid) is session for session in honest)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3), st.booleans(), st.booleans()), max_size=120))
+def test_the_indexes_of_the_table_agree_whatever_comes_and_goes(steps):
+    table = SessionTable(Limits(sessions=8))
+    for sid, (number, group, aside, drop) in enumerate(steps):
+        session = session_of(number, (f"192.0.{group}.1", 1), sid)
+        session.aside = aside
+        table.add(session)
+        if drop:
+            table.drop(session)
+        kept = table.everybody()
+        assert len(kept) == len(table) <= 8
+        assert sum(table._groups.values()) == len(kept)
+        assert table._heavy == {name for name, count in table._groups.items() if count > 2}
+        assert {id(s) for s in kept} == {id(s) for t in (table._out, table._beside) for s in t.values()}
+        assert all(table.by_remote(s.remote, s.endpoint) is s for s in kept)
+
+
 def test_idle_and_replaced_sessions_are_dropped():
     limits = Limits()
     table = SessionTable(limits)
