@@ -42,9 +42,9 @@ class Limits:
     lookup_asked: int = 96
     """Peers that one lookup or search asks at most; a search for thousands of listings asks on."""
     lookup_ip: int = 2
-    """Contacts of one IP address that one lookup takes in (none is counted on a LAN and on one machine)."""
+    """Contacts of one IP address that one lookup asks without an answer (not counted on a LAN or on one machine)."""
     lookup_group: int = 4
-    """Contacts of one address group (/24 or /64) that one lookup takes in.  Of one /48, four times as many."""
+    """The same of one address group (/24 or /64).  Of one /48, four times as many."""
     join: int = 8
     """Peers nearest to a new node that its first lookup looks for; they and later lookups make the rest known."""
     calls: int = 1024

@@ -43,7 +43,7 @@ Pair = tuple[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Notice without an answer: "I am a node, take me into your table"; makes the peer prove its address."""
+    """Notice without an answer: "I am a server called so".  The ticket that it brings proves the sender's address."""
 
     kind: ClassVar[int] = 0
     call: int
@@ -121,7 +121,10 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """Packed contacts, nearest first; each of a right length, unpacked by whoever needs it."""
+    """Packed contacts, each of a right length, unpacked by whoever needs it.
+
+    The nearest first; to a ``FindNode`` with ``have``, one of each distance range, near to far, then a second of each.
+    """
 
     kind: ClassVar[int] = ANSWER + 2
     call: int
@@ -130,7 +133,10 @@ class Nodes:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """``total`` listings held for the tag, some of them, the next cursor (0: no more), and nearer contacts."""
+    """``total`` listings held for the tag, some of them, the next cursor (0: no more), and contacts by ranges.
+
+    Those as in ``Nodes``, from the ranges around the tag's key that the asker's ``have`` leaves open.
+    """
 
     kind: ClassVar[int] = ANSWER + 3
     call: int
