@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from p2pgrid import crypto
 from p2pgrid.dht import messages
@@ -38,6 +38,9 @@ from p2pgrid.dht.upkeep import Upkeep
 from p2pgrid.errors import Malformed, RemoteError
 from p2pgrid.ids import NodeId, Tag, tag_key
 from p2pgrid.records import Listing, NodeRecord, Verified, verify_listing, verify_node
+
+LATELY: Final = 5.0
+"""Seconds."""
 
 
 class Polled(NamedTuple):
@@ -434,8 +437,9 @@ class Engine:
             call.waiter.slow(call, now)
             return
         self.counters["timeout"] += 1
-        others = self.heard_any > call.first
-        doubted = peer is None and others and self._silence.doubts(call.contact.key, call.contact.endpoint, now)
+        doubted = peer is None and self._silence.doubts(call.contact.key, call.contact.endpoint, now)
+        # One try is short: who was heard just before it shows as well that it is not our own network that is down.
+        others = self.heard_any > call.first - (LATELY if doubted else 0.0)
         if call.tries < self.limits.tries and not doubted:
             if call.tries == self.limits.tries - 1:
                 session = self._channel.sessions.to(call.contact.key)
