@@ -179,12 +179,12 @@ class Lookup:
         return found
 
     def _next_of(self, path: int) -> Candidate | None:
-        """The path's nearest unasked one, among half its share of the ``k`` nearest it knows; else the nearest of all.
+        """The nearest that the path knows, if it was not asked; else the nearest of all that was not.
 
-        With its whole share a lookup of 300 nodes sends 25 requests instead of 20, and is right no more often.
+        With its whole share of the ``k`` nearest a lookup of 300 nodes sends 25 requests instead of 20, and is right
+        no more often.
         """
-        share = max(1, self.k // (2 * len(self._paths)))
-        for order, count in ((self._paths[path], share), (self._order, self.k)):
+        for order, count in ((self._paths[path], 1), (self._order, self.k)):
             while (candidate := self._first_new(order, count)) is not None:
                 if candidate.others and not self._vouched(candidate.contact):
                     candidate.others.append(candidate.contact)

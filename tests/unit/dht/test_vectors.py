@@ -56,6 +56,9 @@ class Quiet:
     def meet(self, key, endpoint, now):
         return Peer(key, *endpoint, None, now)
 
+    def guest(self, peer):
+        return False
+
     def met(self, session, accept, now):
         self.session = session
 
