@@ -219,6 +219,8 @@ def _read_listing(fields: dict[str, Any]) -> Listing:
     tag = _text(fields["g"], 64)
     if normalise_tag(tag) != tag:
         raise Malformed("A listing's tag is not in its one form.")
+    if not fields["a"]:
+        raise Malformed("A listing says nowhere where its node is.")
     return Listing(
         key=_sized(fields["k"], crypto.KEY_BYTES),
         name=_text(fields["n"], MAX_NAME),
@@ -251,8 +253,8 @@ def _number(value: Any, low: int, high: int) -> int:
 
 
 def _addresses(value: Any) -> tuple[Address, ...]:
-    if not isinstance(value, list) or not 1 <= len(value) <= MAX_ADDRESSES:
-        raise Malformed("Addresses are no short list of at least one.")
+    if not isinstance(value, list) or len(value) > MAX_ADDRESSES:
+        raise Malformed("Addresses are no short list.")
     return tuple(Address(_ip(ip), _number(udp, 0, 65_535), _number(http, 0, 65_535)) for ip, udp, http in value)
 
 

@@ -135,7 +135,6 @@ class DhtNode:
         entering anybody's table.  ``advertise``: the IP address to tell others, when it is not the one bound.
         Raises ``PortTaken``, ``BadAddress``.
         """
-        loop = asyncio.get_running_loop()
         sock = await bind(host, port)
         ip, bound = sock.getsockname()[:2]
         ip = advertise or ip
@@ -143,7 +142,7 @@ class DhtNode:
         engine = Engine(
             identity or crypto.Identity.generate(random),
             address=(ip if fixed else likely_ip(sock.family), bound),
-            now=loop.time(),
+            now=time.monotonic(),  # uvloop's own clock has steps of a millisecond
             wall=clock,
             random=random,
             fixed_address=fixed,
@@ -244,7 +243,7 @@ class DhtNode:
     @property
     def figures(self) -> Figures:
         """The node in numbers, counted now."""
-        return figures_of(self._engine, self._loop.time(), self.probe_interval)
+        return figures_of(self._engine, time.monotonic(), self.probe_interval)
 
     @property
     def announced(self) -> list[tuple[Tag, bytes, str]]:
@@ -270,7 +269,7 @@ class DhtNode:
         A state is true within three ``probe_interval``; in ``mode="client"`` nobody is probed, and what is told is as
         old as ``last_seen``.
         """
-        now, wall = self._loop.time(), self._clock()
+        now, wall = time.monotonic(), self._clock()
         table = self._engine.table
         found = table.nearest(int.from_bytes(self.id, "big"), len(table))
         return [self._info(peer, now, wall) for peer in (*found, *self._engine.gone_peers.since(now))]
@@ -291,7 +290,7 @@ class DhtNode:
         held: asyncio.Future[int] = self._future()
         self._engine.counters["announces"] += 1
         self._engine.publisher.announce(
-            normalise_tag(tag), dataset_id, title, lambda count, at: _settle(held, count), self._loop.time()
+            normalise_tag(tag), dataset_id, title, lambda count, at: _settle(held, count), time.monotonic()
         )
         self._flush()
         try:
@@ -301,7 +300,7 @@ class DhtNode:
 
     def withdraw(self, tag: str, dataset_id: bytes) -> bool:
         """Stop announcing, and tell the holders at once.  False when it was not announced."""
-        done = self._engine.publisher.withdraw(normalise_tag(tag), dataset_id, self._loop.time())
+        done = self._engine.publisher.withdraw(normalise_tag(tag), dataset_id, time.monotonic())
         self._flush()
         return done
 
@@ -325,7 +324,7 @@ class DhtNode:
         if self._closed:
             raise Unreachable("The DHT node was closed.")
         self._engine.counters["searches"] += 1
-        hunt = Hunt(self._engine, wanted, match, limit, self._tell, self._loop.time())
+        hunt = Hunt(self._engine, wanted, match, limit, self._tell, time.monotonic())
         self._hunts.add(hunt)
         self._flush()
         try:
@@ -347,7 +346,7 @@ class DhtNode:
         if limit < 1:
             raise InvalidInput("A sample of tags needs a limit of at least 1.")
         drawn: asyncio.Future[None] = self._future()
-        sample = self._engine.sample_tags(lambda at: _settle(drawn, None), self._loop.time())
+        sample = self._engine.sample_tags(lambda at: _settle(drawn, None), time.monotonic())
         self._flush()
         with contextlib.suppress(TimeoutError):
             await self._wait(drawn, timeout)
@@ -394,7 +393,7 @@ class DhtNode:
     # ------------------------------------------------------------ socket and timer
 
     def _received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        now = self._loop.time()
+        now = time.monotonic()
         self._engine.receive(data, addr[:2], now)
         if self._sock is not None:
             self._read_on(self._sock, now)
@@ -424,7 +423,7 @@ class DhtNode:
         """Send what is ready, and set the timer."""
         if self._closed or self._transport.is_closing():
             return
-        now = self._loop.time() if now is None else now
+        now = time.monotonic() if now is None else now
         wake = now + AFTER_FAULT
         try:
             datagrams, wake = self._engine.poll(now)
@@ -439,7 +438,7 @@ class DhtNode:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = wake
-        self._timer = self._loop.call_at(wake, self._wake)
+        self._timer = self._loop.call_later(wake - time.monotonic(), self._wake)
 
     def _report(self, error: Exception) -> None:
         """Log a fault of ours, once a place in the code: what repeats is counted only."""
@@ -467,7 +466,7 @@ class DhtNode:
             self._engine.counters["socket-error"] += 1
 
     def _wake(self) -> None:
-        late = self._loop.time() - self._timer_at
+        late = time.monotonic() - self._timer_at
         self._timer, self._timer_at = None, float("inf")
         self._engine.rate_load(late)
         self._flush()
@@ -497,7 +496,7 @@ class DhtNode:
             _settle(first, None)
             _settle(ended, joined)
 
-        self._engine.upkeep.join(endpoints, saved, over, self._loop.time(), met)
+        self._engine.upkeep.join(endpoints, saved, over, time.monotonic(), met)
         self._flush()
         try:
             await self._wait(first, timeout)
@@ -519,7 +518,7 @@ class DhtNode:
             if not endpoints:
                 raise Unreachable(f"{_shown(peer)} is no address that this node can reach.")
             greeted: asyncio.Future[Contact | None] = self._future()
-            self._engine.greet(endpoints[0], lambda contact, at: _settle(greeted, contact), self._loop.time())
+            self._engine.greet(endpoints[0], lambda contact, at: _settle(greeted, contact), time.monotonic())
             self._flush()
             found = await self._wait(greeted, None)
         if found is None:
@@ -531,7 +530,7 @@ class DhtNode:
         if known is not None and not known.fails:
             return known
         walked: asyncio.Future[list[Contact]] = self._future()
-        walk = self._engine.walk(node_id, lambda found, at: _settle(walked, found), self._loop.time())
+        walk = self._engine.walk(node_id, lambda found, at: _settle(walked, found), time.monotonic())
         self._flush()
         try:
             nearest = await self._wait(walked, None)
@@ -541,7 +540,7 @@ class DhtNode:
 
     async def _ping(self, contact: Contact, want: bool) -> tuple[PongMessage, float]:
         answered: asyncio.Future[tuple[PongMessage | None, float]] = self._future()
-        self._engine.ping(contact, want, lambda pong, rtt: _settle(answered, (pong, rtt)), self._loop.time())
+        self._engine.ping(contact, want, lambda pong, rtt: _settle(answered, (pong, rtt)), time.monotonic())
         self._flush()
         pong, rtt = await self._wait(answered, None)
         if pong is None:

@@ -76,7 +76,7 @@ async def test_thousands_of_holdings_are_verified_a_few_at_a_time():
     tag = normalise_tag("kept")
     for number in range(1000):
         publisher = Identity((number + 1).to_bytes(32, "big"))
-        made = Listing(publisher.public, "n", (), tag, DATASET, "", 1, int(time.time()), 3600)
+        made = Listing(publisher.public, "n", (Address("192.0.2.1", 1),), tag, DATASET, "", 1, int(time.time()), 3600)
         signed = sign_listing(publisher, made)
         rows.append([signed.raw, signed.signature, number.to_bytes(3, "big"), time.time()])
     async with await DhtNode.start(holdings=pack(rows)) as holder:

@@ -86,6 +86,7 @@ def test_identical_lookups_in_flight_are_one(swarm):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_ten_thousand_listings_of_one_tag_load_nobody_and_are_all_paged_through(swarm):
     nodes = swarm.grow(300)
     swarm.run(60.0)
