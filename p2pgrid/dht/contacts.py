@@ -19,6 +19,8 @@ KEY: Final = 32
 PACKED_V4: Final = KEY + 2 + 4
 PACKED_V6: Final = KEY + 2 + 16
 PACKED_SIZES: Final = (PACKED_V4, PACKED_V6)
+SITE_FACTOR: Final = 4
+"""Of one /48 of IPv6 (``site_of``), so many times what one /64 may have: an owner has more subnets than one."""
 LOOPBACK_V6: Final = bytes(15) + b"\x01"
 
 Endpoint = tuple[str, int]

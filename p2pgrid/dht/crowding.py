@@ -6,13 +6,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from p2pgrid.dht.contacts import Contact, group_of, site_of
+from p2pgrid.dht.contacts import SITE_FACTOR, Contact, group_of, site_of
 from p2pgrid.dht.limits import Limits
 
 PUBLIC_GROUPS: Final = (3, 8)
 """Bytes of a group's name, see ``group_of``: /24 and /64."""
-SITE_FACTOR: Final = 4
-"""Of one /48 of IPv6, so many times the contacts of one /64."""
 
 
 class Crowding:

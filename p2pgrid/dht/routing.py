@@ -20,7 +20,7 @@ from typing import Final
 
 from kademlia.routing import KBucket, RoutingTable
 
-from p2pgrid.dht.contacts import KEY, Contact, Endpoint, Peer, group_of, is_local, site_of
+from p2pgrid.dht.contacts import KEY, SITE_FACTOR, Contact, Endpoint, Peer, group_of, is_local, site_of
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.ranges import ID_BITS, by_range
 
@@ -28,8 +28,6 @@ DEPTH_SLACK: Final = 5.0
 """log2 of a network in which even an empty table could be."""
 ADDRESS_AT: Final = KEY + 2
 """Where the address begins in a packed contact: after key and port."""
-SITE_FACTOR: Final = 4
-"""Of one /48 of IPv6, so many times the peers of one /64: a site has more subnets than one, and an owner more sites."""
 
 
 class Bucket(KBucket):  # type: ignore[misc]
