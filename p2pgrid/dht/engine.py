@@ -328,6 +328,7 @@ class Engine:
                 # It may be a relay that passes datagrams on: what is known stays until nobody answers there.
                 return peer
             self.table.move(known, endpoint)
+            self._count_crowded()
         return known
 
     def guest(self, peer: Peer) -> bool:
@@ -538,10 +539,13 @@ class Engine:
             self.table.remove_contact(other)
         self.table.add_contact(peer)
         self._depth = -1
-        if self.table.crowded:
-            self.counters["crowded"] = self.table.crowded
+        self._count_crowded()
         self.gone_peers.back(peer.id)
         self.upkeep.met_somebody(self.heard_any)
+
+    def _count_crowded(self) -> None:
+        if self.table.crowded:
+            self.counters["crowded"] = self.table.crowded
 
     def _introduce(self, session: Session, now: float) -> None:
         """Prove our address, so that the peer may keep the session and take us into its table."""

@@ -288,6 +288,7 @@ class Table(RoutingTable):  # type: ignore[misc]
             if gone.isdisjoint(other.id for _, other in crowd):
                 del bucket.replacement_nodes[peer.id]
                 gone.add(peer.id)
+        self.crowded += len(gone)
         return True
 
     def _of_group(self, buckets: list[Bucket], prefix: bytes, length: int) -> list[tuple[Bucket, Peer]]:
