@@ -7,6 +7,7 @@ the wire, so a contact cannot claim a place that it did not grind for.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Final
 
 from kademlia.node import Node
@@ -233,6 +234,7 @@ def _is_private_v6(packed: bytes) -> bool:
     return packed[0] & 0xFE == 0xFC or (packed[0] == 0xFE and packed[1] & 0xC0 == 0x80)
 
 
+@lru_cache(maxsize=4096)
 def _packed(ip: str) -> bytes:
     # ``ipaddress`` takes 5 us for what sockets hand over in its one form already.
     return ipaddress.IPv6Address(ip).packed if ":" in ip else bytes(map(int, ip.split(".")))

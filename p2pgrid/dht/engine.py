@@ -199,7 +199,7 @@ class Engine:
         self._looked_up(target, now)
         operation.begin(now)
 
-    def search(self, tag: Tag, limit: int, found: Found, ended: Ended, now: float) -> Reader:
+    def search(self, tag: Tag, limit: int, found: Found, ended: Callable[[float], None], now: float) -> Reader:
         """Collect listings of a tag, ours and those held here first; along with whoever is at it already."""
         key = (tag, limit)
         operation = self._searches.get(key)
@@ -243,7 +243,7 @@ class Engine:
 
     def around(self, target: bytes) -> list[Row]:
         rows = self.table.ranges(int.from_bytes(target, "big"))
-        return [(r, [peer for peer in row if not peer.fails]) for r, row in rows]
+        return [(r, [contact for contact in row if not contact.fails]) for r, row in rows]
 
     def depth(self) -> float:
         if self._depth < 0:

@@ -6,17 +6,18 @@ began it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from p2pgrid.dht import messages
 from p2pgrid.dht.calls import Call
-from p2pgrid.dht.contacts import Contact, may_tell, share_of
+from p2pgrid.dht.contacts import Contact
+from p2pgrid.dht.hearsay import Hearsay
 from p2pgrid.dht.limits import MAX_DATAGRAM, Limits
 from p2pgrid.dht.lookup import Lookup
 from p2pgrid.dht.messages import AddListing, Answer, FindNode, Nodes, Ping, Pong, Request
 from p2pgrid.dht.sweep import Row
-from p2pgrid.errors import Malformed, RemoteError
+from p2pgrid.errors import RemoteError
 from p2pgrid.records import Listing, NodeRecord, Verified
 
 MAKE_CALL: Final = 0
@@ -109,11 +110,8 @@ class Walk(Operation):
         super().__init__(asker)
         self.target, self.k = target, k
         self._ended: list[Listener] = []
-        self._told: Told = {}
-        self.lookup = Lookup(target, asker.limits, asker.own_id(), k, self._vouched)
-
-    def _vouched(self, contact: Contact) -> bool:
-        return not self._told.get(contact.packed, b"nobody")
+        self._told = Hearsay()
+        self.lookup = Lookup(target, asker.limits, asker.own_id(), k, self._told.vouched)
 
     def listen(self, ended: Ended) -> Listener:
         """Be told of the end; the walk stops when all of its listeners left."""
@@ -156,14 +154,14 @@ class Walk(Operation):
         if self.over:
             return
         if isinstance(answer, Nodes) and self.lookup.believes(call.contact.id):
-            self.lookup.add(unpack(answer.contacts, call.contact, self._told, self.asker), call.contact.id)
+            self.lookup.add(self._told.take(answer.contacts, call.contact, self.asker), call.contact.id)
         self.lookup.answered(call.contact.id)
         self.step(now)
 
     def slow(self, call: Call, now: float) -> None:
         if not self.over:
             for forgotten in self.lookup.slow(call.contact):
-                self._told.pop(forgotten.packed, None)  # another may tell it again
+                self._told.forget(forgotten)
             self.step(now)
 
     def failed(self, call: Call, now: float) -> None:
@@ -250,29 +248,3 @@ def first_packet_size(request: Request) -> int:
     if isinstance(request, AddListing):
         return 0
     return MAX_DATAGRAM
-
-
-Told = dict[bytes, bytes]
-"""Packed contacts that were told, and by which address group; empty: by more than one."""
-
-
-def unpack(packed: Iterable[bytes], teller: Contact, told: Told, asker: Asker) -> list[Contact]:
-    """The contacts that a peer told, but for those told before, and for those that it cannot know."""
-    found = []
-    group = share_of(teller.endpoint)
-    for raw in packed:
-        before = told.get(raw)
-        if before is not None:
-            if before != group:
-                told[raw] = b""
-            continue
-        told[raw] = group
-        try:
-            contact = Contact.unpack(raw)
-            if not may_tell(teller.ip, contact.ip):
-                raise Malformed("A peer told an address of a network that it is not in.")
-        except RemoteError as error:
-            asker.blame(error)
-        else:
-            found.append(contact)
-    return found

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from p2pgrid.dht import messages
 from p2pgrid.dht.calls import Call
 from p2pgrid.dht.contacts import Contact
+from p2pgrid.dht.hearsay import Hearsay
 from p2pgrid.dht.messages import Answer, FindListings, FindNode, Nodes, Page, Request
-from p2pgrid.dht.operations import MAKE_CALL, Asker, Ended, Operation, Told, unpack
+from p2pgrid.dht.operations import MAKE_CALL, Asker, Operation
 from p2pgrid.dht.placement import WITHDRAWN_TTL
 from p2pgrid.dht.ranges import ALL_RANGES
 from p2pgrid.dht.sweep import Sweep
@@ -34,6 +34,7 @@ Key = tuple[bytes, bytes]
 Seen = Callable[[list[Contact], list[Contact], float], None]
 """Hears who is around a point: those who answered, are in our table or were told by several; and those one told of."""
 Found = Callable[[Verified[Listing]], None]
+Ended = Callable[[float], None]
 
 
 class Ranging(Operation):
@@ -47,12 +48,9 @@ class Ranging(Operation):
     def __init__(self, asker: Asker, target: bytes, each: int | None = None) -> None:
         super().__init__(asker)
         self.target = target
-        self._told: Told = {}
+        self._told = Hearsay()
         self.sweep = Sweep(target, asker.own_id(), asker.limits, asker.depth(), asker.dice(), each)
-        self.sweep.vouched = self._vouched
-
-    def _vouched(self, contact: Contact) -> bool:
-        return not self._told.get(contact.packed, b"nobody")
+        self.sweep.vouched = self._told.vouched
 
     def begin(self, now: float) -> None:
         """Start from what is known."""
@@ -90,7 +88,7 @@ class Ranging(Operation):
         if self.over:
             return
         if isinstance(answer, (Nodes, Page)):
-            self.sweep.add(unpack(answer.contacts, call.contact, self._told, self.asker))
+            self.sweep.add(self._told.take(answer.contacts, call.contact, self.asker))
         self.sweep.done_with(call.contact.id)
         self.step(now)
 
@@ -122,7 +120,7 @@ class Survey(Ranging):
         sure: list[Contact] = []
         rumoured: list[Contact] = []
         for contact in self.sweep.everybody():
-            alone = self._told.get(contact.packed) and not self.sweep.heard(contact.id)
+            alone = self._told.alone(contact) and not self.sweep.heard(contact.id)
             (rumoured if alone else sure).append(contact)
         for ended in self._ended:
             self.tell(ended, list(sure), list(rumoured), now)
@@ -143,7 +141,7 @@ class Holder:
         """Listings that it was the first to bring and that were handed out."""
         self.seen: set[Key] = set()
         """What it gave: one that repeats itself, be it newly signed, or sends forgeries is asked for no more pages."""
-        self.waiting: deque[Verified[Listing]] = deque()
+        self.waiting: list[Verified[Listing]] = []
         """Listings beyond its share, until the others were heard."""
 
 
@@ -166,6 +164,7 @@ class Search(Ranging):
     def __init__(self, asker: Asker, tag: Tag, target: bytes, limit: int) -> None:
         super().__init__(asker, target)
         self.tag, self.limit, self._order = tag, limit, asker.dice()
+        self.sweep.sparing = limit == 1
         self._readers: list[Reader] = []
         self._keys: dict[Key, tuple[Verified[Listing], int]] = {}
         """Of each publisher and dataset: the newest listing so far, and how often there was a newer one."""
@@ -280,9 +279,8 @@ class Search(Ranging):
         return True
 
     def end(self, now: float) -> None:
-        nearest = self.sweep.everybody()
         for reader in list(self._readers):
-            self.tell(reader.ended, nearest, now)
+            self.tell(reader.ended, now)
 
     def enough(self) -> bool:
         return len(self._keys) >= self.limit
@@ -297,7 +295,7 @@ class Search(Ranging):
         holders = [holder for holder in self._holders.values() if holder.waiting]
         while holders and not self.enough():
             for holder in holders:
-                listing = holder.waiting.popleft()
+                listing = holder.waiting.pop(0)
                 if (listing.record.key, listing.record.dataset) not in self._keys and not self.enough():
                     self.take(listing)
             holders = [holder for holder in holders if holder.waiting]
@@ -318,7 +316,8 @@ class Search(Ranging):
 
     def _page(self, cursor: int) -> FindListings:
         have = ALL_RANGES if cursor else self.sweep.have()
-        return FindListings(MAKE_CALL, self.tag, self._order, cursor, self.asker.limits.page, have)
+        limit = min(self.limit, self.asker.limits.page)
+        return FindListings(MAKE_CALL, self.tag, self._order, cursor, limit, have)
 
     def _read(self, holder: Holder, page: Page) -> None:
         """Take a page in; go on with this holder only if all of it was true and some of it new."""

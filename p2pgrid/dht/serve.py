@@ -96,8 +96,10 @@ class Desk:
         room -= AROUND_PAGE
         if not total:
             return messages.encode(Page(request.call, 0, 0, (), self._around(key, request.have, asker, room)))
-        # A further page is asked for its listings; it names others only where the asker still looks for some.
-        kept = CONTACTS_WITH_LISTINGS * CONTACT_BYTES if request.have != ALL_RANGES else 0
+        # Others are named only where the asker still looks for some: not with a further page, nor with the one listing
+        # that it wants.
+        some = request.have != ALL_RANGES and request.limit > 1
+        kept = CONTACTS_WITH_LISTINGS * CONTACT_BYTES if some else 0
         pairs, following = self._store.page(
             tag, request.order, request.cursor, request.limit, room - kept, self._wall()
         )

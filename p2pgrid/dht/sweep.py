@@ -19,6 +19,8 @@ ASKED, SLOW, DONE, FAILED = range(4)
 
 DEEP: Final = 2.0
 """A range more than so many bits beyond the depth has an honest node one time in 16 at most: fewer are asked there."""
+SURE: Final = 4.0
+"""From so many bits before the depth on, a range and all nearer ones together have about ``k`` nodes, all holders."""
 TINY: Final = 4.0
 """log2 of the nodes of a grid in which everybody is asked."""
 FEW: Final = 4
@@ -30,7 +32,7 @@ MOST_IN_RING: Final = 64
 TURN: Final = 0x9E3779B97F4A7C15
 
 
-Row = tuple[int, Sequence[Contact]]
+Row = tuple[int, list[Contact]]
 """A range and those in it."""
 
 
@@ -72,6 +74,13 @@ class Ring:
         row[at], row[-1] = row[-1], row[at]
         return row.pop()
 
+    def nearest(self, target: int) -> Contact:
+        """Whoever is nearest to a point, not yet asked."""
+        row = self.known or self.told
+        contact = min(row, key=lambda one: one.long_id ^ target)
+        row.remove(contact)
+        return contact
+
 
 class Sweep:
     """Asks in every range around ``target``.  ``depth``: log2 of the number of nodes, roughly."""
@@ -84,7 +93,7 @@ class Sweep:
         "_flying",
         "_limits",
         "_others",
-        "_ours",
+        "_own",
         "_seen",
         "_slow",
         "_states",
@@ -94,6 +103,7 @@ class Sweep:
         "asked",
         "most",
         "rings",
+        "sparing",
         "target",
         "vouched",
         "wide",
@@ -107,7 +117,9 @@ class Sweep:
         self._each = each or (limits.range_asked if depth > TINY else limits.k)
         self._limits, self._depth, self._turn = limits, depth, turn
         self.rings: dict[int, Ring] = {}
-        self._seen: set[bytes] = {own}
+        self._own = own
+        self._seen: set[bytes] = set()
+        """Everybody heard of, once somebody tells of others."""
         self._crowding = Crowding(limits)
         self._states: dict[bytes, tuple[Ring, int]] = {}
         self._told: dict[bytes, Contact] = {}
@@ -115,7 +127,6 @@ class Sweep:
         """Where each was asked last."""
         self._others: dict[bytes, list[Contact]] = {}
         """The same nodes at other addresses: a liar may name true keys at false ones."""
-        self._ours: Sequence[Row] = ()
         self._flying = self._slow = 0
         self.asked = self.answered = 0
         self.most = limits.lookup_asked
@@ -123,16 +134,21 @@ class Sweep:
         """Whether more than one network told of a contact, which is therefore asked first of a node's."""
         self.wide = 1
         """Times the usual quota; see ``widen``."""
+        self.sparing = False
+        """Whether one listing is enough: then the nearest peer that we know is asked alone, if it is so near that it
+        should hold what there is."""
 
     def start(self, rows: Sequence[Row]) -> None:
-        """Begin with peers of our own table, by range; the table has its own bounds on address groups."""
-        self._ours = rows
+        """Begin with peers of our own table, by range; the lists are used up.  The table bounds address groups."""
         for r, row in rows:
-            self._ring(r).known = list(row)
-            self._seen.update([contact.id for contact in row])
+            self._ring(r).known = row
 
     def add(self, contacts: Iterable[Contact]) -> None:
         """Take in contacts that somebody told; those already heard of change nothing."""
+        if not self._seen:
+            self._seen = {self._own, *self._states}
+            for ring in self.rings.values():
+                self._seen.update([contact.id for contact in ring.known])
         for contact in contacts:
             if contact.id in self._seen:
                 self._elsewhere(contact)
@@ -147,14 +163,17 @@ class Sweep:
     def everybody(self) -> list[Contact]:
         """Everybody heard of who was not found silent."""
         silent = {an_id for an_id, (_, state) in self._states.items() if state in (SLOW, FAILED)}
-        ours = [contact for _, row in self._ours for contact in row]
-        return [contact for contact in (*ours, *self._told.values()) if contact.id not in silent]
+        found: dict[bytes, Contact] = {}
+        for ring in self.rings.values():
+            found.update([(contact.id, contact) for contact in (*ring.known, *ring.told)])
+        found.update(self._at)
+        return [contact for contact in found.values() if contact.id not in silent]
 
     def next(self) -> list[Contact]:
         """Whom to ask now; they count as asked.  Every range gets its first before any gets its second."""
         chosen: list[Contact] = []
         # One more for each answer, as in TCP's slow start: who wants the first result is not kept from it by the rest.
-        at_once = min(self._limits.alpha + self.answered, self._limits.sweep)
+        at_once = self._at_once()
         while self._flying < at_once and self.asked < self.most:
             wide = self.wide
             wanting = [(ring.asked, -r) for r, ring in self.rings.items() if ring.wants(wide)]
@@ -162,7 +181,7 @@ class Sweep:
                 break
             ring = self.rings[-min(wanting)[1]]
             self._turn = (self._turn * TURN + 1) % 2**64
-            contact = ring.pick(self._turn >> 20)
+            contact = ring.pick(self._turn >> 20) if self.asked or not self.sparing else ring.nearest(self.target)
             state = self._states.get(contact.id, (ring, FAILED))[1]
             if state == DONE:
                 continue
@@ -182,6 +201,15 @@ class Sweep:
             self.asked += 1
             chosen.append(contact)
         return chosen
+
+    def _at_once(self) -> int:
+        """Requests in flight; ``sparing``, one after the other until somebody is slow or the second had nothing."""
+        most = self._limits.alpha + self.answered
+        if self.sparing and self.asked == self._flying + self.answered:
+            near = self._depth - SURE
+            if any(r >= near and (ring.asked or ring.known) for r, ring in self.rings.items()):
+                most = max(1, self.answered)
+        return min(most, self._limits.sweep)
 
     def have(self, everybody: bool = False) -> int:
         """A bit for each range of which enough contacts are known: as many as are to answer and two more.

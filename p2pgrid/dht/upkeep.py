@@ -168,21 +168,20 @@ class Upkeep:
         is not.
         """
         self._failed_first = not self._failed_first
-        chosen: Peer | None = None
-        best = (9, 0.0)
-        for bucket in self._engine.table.buckets:
-            for peer in bucket.nodes.values():
-                if not self._wants_probe(peer, now):
-                    continue
-                rank = (0 if bool(peer.fails) == self._failed_first else 1, peer.probed)
-                if rank < best:
-                    chosen, best = peer, rank
-        return chosen
-
-    def _wants_probe(self, peer: Peer, now: float) -> bool:
-        if peer.seq == 0 and len(self._engine.table) <= FEW:
-            return True  # so that a small grid is shown with its names at once
-        return now - peer.probed >= (self._limits.probe_gap if peer.fails else self._limits.probe_age)
+        limits = self._limits
+        # So that a small grid is shown with its names at once, who told none yet is asked in any case.
+        named = len(self._engine.table) > FEW
+        failed: Peer | None = None
+        living: Peer | None = None
+        for peer in self._engine.table.peers():
+            if peer.fails:
+                if (failed is None or peer.probed < failed.probed) and now - peer.probed >= limits.probe_gap:
+                    failed = peer
+            elif (living is None or peer.probed < living.probed) and (
+                now - peer.probed >= limits.probe_age or not (named or peer.seq)
+            ):
+                living = peer
+        return (failed or living) if self._failed_first else (living or failed)
 
     def _refresh(self, now: float) -> None:
         stale = self._engine.table.stale(now, self._limits.refresh)

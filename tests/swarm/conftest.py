@@ -176,7 +176,7 @@ class Swarm:
         """Everything found."""
         found: list[Verified[Listing]] = []
         done: list[bool] = []
-        engine.search(normalise_tag(tag), limit, found.append, lambda near, at: done.append(True), self.now)
+        engine.search(normalise_tag(tag), limit, found.append, lambda at: done.append(True), self.now)
         self.flush(engine)
         assert self.run(patience, lambda: bool(done)), "a search did not end"
         return found

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from p2pgrid.dht.contacts import Contact
 from p2pgrid.dht.engine import Engine
 from p2pgrid.ids import Tag
 from p2pgrid.records import Listing, Verified
@@ -31,7 +31,9 @@ class Hunt:
         self._needed = len(tags) if match == "all" else 1
         self._seen: dict[Key, set[Tag]] = {}
         self._newest: dict[Key, Verified[Listing]] = {}
-        self._queue: asyncio.Queue[Verified[Listing] | None] = asyncio.Queue()  # as many as ``limit`` lets be found
+        self._queue: deque[Verified[Listing]] = deque()  # as many as ``limit`` lets be found
+        self._reads: asyncio.Future[None] | None = None
+        """Whoever waits for the next one."""
         self._open = len(tags)
         self._given: set[Key] = set()
         each = limit if self._needed == 1 else MOST_EACH
@@ -47,36 +49,48 @@ class Hunt:
         if known is None or listing.record.seq > known.record.seq:
             self._newest[key] = listing
         if before < self._needed <= len(tags) or (news and len(tags) >= self._needed):
-            self._queue.put_nowait(self._newest[key])
+            self._queue.append(self._newest[key])
+            self._wake()
             self._tell()
 
-    def _ended(self, nearest: list[Contact], at: float) -> None:
+    def _ended(self, at: float) -> None:
         self._open -= 1
         if self._open <= 0:
-            self._queue.put_nowait(None)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._reads is not None and not self._reads.done():
+            self._reads.set_result(None)
 
     async def next(self, deadline: float) -> Verified[Listing] | None:
         """The next listing; None at the end, or when it is past the deadline (the loop's time)."""
-        if len(self._given) >= self._limit or (self._open <= 0 and self._queue.empty()):
+        if len(self._given) >= self._limit:
             return None
-        try:
-            async with asyncio.timeout_at(deadline):
-                listing = await self._queue.get()
-        except TimeoutError:
-            return None
-        if listing is not None:
-            self._given.add((listing.record.key, listing.record.dataset))
+        while not self._queue:
+            if self._open <= 0:
+                return None
+            self._reads = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._reads
+            except TimeoutError:
+                return None
+            finally:
+                self._reads = None
+        listing = self._queue.popleft()
+        self._given.add((listing.record.key, listing.record.dataset))
         return listing
 
     def end(self) -> None:
         """Nothing more will come."""
         self._open = 1
-        self._ended([], 0.0)
+        self._ended(0.0)
 
     def stop(self) -> None:
         """Nobody reads any more."""
         for search in self._searches:
             search.close()
+        self._searches.clear()
 
 
 def _told(listing: Verified[Listing]) -> tuple[object, ...]:

@@ -245,7 +245,7 @@ class Arena:
             normalise_tag(tag),
             limit,
             lambda listing: found.append((swarm.now - began, listing)),
-            lambda near, at: done.append(at),
+            lambda at: done.append(at),
             swarm.now,
         )
         swarm.flush(asker)

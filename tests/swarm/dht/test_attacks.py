@@ -155,7 +155,7 @@ def test_a_stale_listing_that_comes_first_does_not_hide_the_newer_one(swarm, fre
     found: list[int] = []
     done: list[bool] = []
     asker = nodes[2]
-    asker.search(TAG, 100, lambda v: found.append(v.record.seq), lambda near, at: done.append(True), swarm.now)
+    asker.search(TAG, 100, lambda v: found.append(v.record.seq), lambda at: done.append(True), swarm.now)
     swarm.flush(asker)
     assert swarm.run(20.0, lambda: bool(done))
     assert found in ([1, 2], [2])
@@ -163,7 +163,7 @@ def test_a_stale_listing_that_comes_first_does_not_hide_the_newer_one(swarm, fre
 
 def test_a_publisher_that_signs_ever_newer_listings_is_handed_out_a_few_times(swarm):
     nodes = swarm.grow(3)
-    search = nodes[0].search(TAG, 100, lambda v: heard.append(v.record.seq), lambda near, at: None, swarm.now).search
+    search = nodes[0].search(TAG, 100, lambda v: heard.append(v.record.seq), lambda at: None, swarm.now).search
     heard: list[int] = []
     for seq in range(1, 100):
         search.take(listing(swarm, nodes[1].identity, seq=seq))

@@ -20,7 +20,7 @@ def dataset(number):
 def begin(swarm, node, tag, limit=100):
     """A search under way: what it found, and whether it is over."""
     found, done = [], []
-    reader = node.search(normalise_tag(tag), limit, found.append, lambda near, at: done.append(at), swarm.now)
+    reader = node.search(normalise_tag(tag), limit, found.append, lambda at: done.append(at), swarm.now)
     swarm.flush(node)
     return found, done, reader
 

@@ -253,8 +253,9 @@ class AnyOrder(RuleBasedStateMachine):
             return
         assert after[row].listing is made
         assert after[row].since == sinces.get(row, self.now)
+        first_from = before[row].group if row in before else group  # what is refreshed keeps its group
         for each in gone:
-            assert self.must_give_way(before, each, group, row[1])
+            assert self.must_give_way(before, each, first_from, row[1])
 
     def must_give_way(self, before: dict, row: tuple[str, bytes, bytes], group: bytes, publisher: bytes) -> bool:
         """To this newcomer: whoever has two more, or has held longest."""

@@ -95,7 +95,7 @@ def test_peers_of_our_own_table_come_before_those_only_told():
     made = sweep()
     told, known = crowd({6: 3}), [Placed(900 + n, 6) for n in range(3)]
     made.add(told)
-    made.start([(6, known)])
+    made.start([(6, list(known))])
     assert {contact.id for contact in run(made)} == {contact.id for contact in known}
 
 
