@@ -1,8 +1,9 @@
 """Requests in flight: their numbers, their tries, and when to try again.
 
-Waits adapt to each peer as TCP's do (RFC 6298): smoothed round trip and four deviations.  After the first wait whoever
-asked is told, so that it can go on elsewhere; the request itself is tried again only after the second, and then after
-doubled ones, so that haste costs no packets where everybody is merely slow.
+Waits adapt to each peer as TCP's do (RFC 6298): smoothed round trip and four deviations.  After that, or where
+others can answer as well after twice this node's typical round trip if it is less, whoever asked is told, so that it
+can go on elsewhere; the request itself is tried again only after twice the peer's own wait, and then after doubled
+ones, so that haste costs no packets where everybody is merely slow.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from typing import Final, Protocol
 from p2pgrid.dht.contacts import Contact, Peer
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.messages import MAX_CALL, Answer
+from p2pgrid.dht.trips import best
 
 TYPICAL_WAITS: Final = 4.0
 """A stranger is given this many times the typical round trip of this node."""
+HASTE: Final = 2.0
+"""Where others can answer as well, nobody is waited for longer than so many times what the quickest take."""
 SLOW_MOST: Final = 0.5
 """Nobody is waited for longer before others are asked as well: it costs a few packets to be wrong."""
 PATIENCE_MOST: Final = 16.0
@@ -25,14 +29,21 @@ late acknowledgements tell TCP of a false time-out (RFC 5682); to ask others as 
 LATE_USUAL: Final = 0.25
 """A smaller share of late answers is no jam: some peers are far, or play at it."""
 LATE_GAIN: Final = 0.125
+JAM_LIFE: Final = 0.25
+"""Seconds after which the hasty have half forgotten how slow all were."""
 TICK: Final = 0.001
 """No timer is set for less."""
 
 
 class Waiter(Protocol):
-    """Who asked.  ``introduces``: whether those asked should get to know us; ``over``: nobody waits any more."""
+    """Who asked.
+
+    ``introduces``: whether those asked should get to know us; ``hasty``: others can answer as well, so whoever takes
+    longer than is usual is called slow; ``over``: nobody waits any more.
+    """
 
     introduces: bool
+    hasty: bool
     over: bool
 
     def answered(self, call: Call, answer: Answer, now: float) -> None:
@@ -40,6 +51,9 @@ class Waiter(Protocol):
 
     def slow(self, call: Call, now: float) -> None:
         """One wait has passed; the request is tried again."""
+
+    def silent(self, call: Call, now: float) -> None:
+        """So much time has passed that it is tried again."""
 
     def failed(self, call: Call, now: float) -> None:
         """All tries have passed."""
@@ -62,7 +76,17 @@ class Call:
 class Calls:
     """All of a node's requests in flight, and its idea of a typical round trip."""
 
-    __slots__ = ("_late", "_limits", "_next", "_timers", "_typical", "by_number", "soonest")
+    __slots__ = (
+        "_late",
+        "_limits",
+        "_measured_at",
+        "_next",
+        "_quickest",
+        "_timers",
+        "_typical",
+        "by_number",
+        "soonest",
+    )
 
     def __init__(self, limits: Limits, first: int) -> None:
         self._limits = limits
@@ -70,6 +94,7 @@ class Calls:
         self._typical = 0.0
         self._late = 0.0
         """The share of answers, of late, that came after they were called slow."""
+        self._quickest = self._measured_at = 0.0
         self._timers: list[tuple[float, int]] = []
         self.by_number: dict[int, Call] = {}
         self.soonest = inf
@@ -113,6 +138,12 @@ class Calls:
         gain = 0.125 if rtt > self._typical else 0.5
         self._typical = rtt if self._typical == 0.0 else self._typical + gain * (rtt - self._typical)
         self._late += LATE_GAIN * (call.slow - self._late)
+        # As quick as the quickest of late: whoever is not may be dead, and others know as much.
+        if rtt < self._quickest or not self._quickest:
+            self._quickest = rtt
+        else:
+            self._quickest += 0.125 * (rtt - self._quickest)
+        self._measured_at = now
 
     def due(self, now: float) -> list[Call]:
         """Calls whose wait has passed; ``again`` or ``end`` each."""
@@ -132,7 +163,7 @@ class Calls:
     def slow(self, call: Call, peer: Peer | None, now: float) -> None:
         """Its first wait has passed; due when it should be sent again."""
         call.slow = True
-        wait = 2 * self.wait(peer)
+        wait = 2 * self._give_up(peer) * _patience(self._late)
         if peer is None or peer.srtt == 0.0:
             wait = max(wait, self._limits.try_stranger)
         self._arm(call, max(call.first + wait, now + TICK))
@@ -150,8 +181,21 @@ class Calls:
         """Everything in flight to one peer."""
         return [call for call in self.by_number.values() if call.contact.key == key]
 
-    def wait(self, peer: Peer | None) -> float:
-        """How long to wait for a first answer until it is called slow, in seconds."""
+    def wait(self, peer: Peer | None, now: float, hasty: bool = False) -> float:
+        """How long to wait for a first answer until it is called slow, in seconds.
+
+        ``hasty``: no longer than twice the peer's best or the quickest of late, and no jam of long ago counts.
+        """
+        wait = self._give_up(peer)
+        if not hasty:
+            return min(wait * _patience(self._late), self._limits.try_most)
+        quickest = self._quickest * 0.5 ** ((now - self._measured_at) / JAM_LIFE)
+        if peer is not None:
+            quickest = max(quickest, best(peer.trips))
+        return min(wait, max(HASTE * quickest, self._limits.slow_least)) if quickest else wait
+
+    def _give_up(self, peer: Peer | None) -> float:
+        """How long an answer of this peer may take, all being well, in seconds; half of when it is asked again."""
         limits = self._limits
         if peer is not None and peer.srtt > 0.0:
             wait = max(peer.srtt + 4 * peer.var, limits.try_least)
@@ -159,11 +203,15 @@ class Calls:
             wait = limits.try_first
         else:
             wait = max(TYPICAL_WAITS * self._typical, limits.try_least)
-        patience = 1.0 + (PATIENCE_MOST - 1.0) * max(0.0, self._late - LATE_USUAL) / (1.0 - LATE_USUAL)
-        return min(min(wait, SLOW_MOST) * patience, limits.try_most)
+        return min(wait, SLOW_MOST)
 
     def _arm(self, call: Call, due: float) -> None:
         call.due = due
         heapq.heappush(self._timers, (due, call.number))
         if due < self.soonest:
             self.soonest = due
+
+
+def _patience(late: float) -> float:
+    """Times as long as usual, by the share of late answers."""
+    return 1.0 + (PATIENCE_MOST - 1.0) * max(0.0, late - LATE_USUAL) / (1.0 - LATE_USUAL)

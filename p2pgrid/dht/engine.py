@@ -276,7 +276,7 @@ class Engine:
             self.counters["shunned"] += 1
             self._refused.append(call)
             return
-        wait = self.calls.wait(peer)
+        wait = self.calls.wait(peer, now, call.waiter.hasty)
         self.calls.begin(call, wait, now)
         if not self._transmit(call, wait, now):
             self.calls.end(call)
@@ -384,7 +384,7 @@ class Engine:
 
     def lost(self, session: Session, now: float) -> None:
         for call in self.calls.to(session.peer.key):
-            self._transmit(call, self.calls.wait(session.peer), now)
+            self._transmit(call, self.calls.wait(session.peer, now), now)
 
     # ------------------------------------------------------------ inside
 
@@ -447,7 +447,8 @@ class Engine:
                 if session is not None:
                     session.suspect = True  # perhaps it lost our session and its hint was lost too
             self.calls.again(call, now)
-            self._transmit(call, self.calls.wait(peer), now)
+            self._transmit(call, self.calls.wait(peer, now), now)
+            call.waiter.silent(call, now)
             return
         self.calls.end(call)
         self._channel.give_up(call.contact.key)

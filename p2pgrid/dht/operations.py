@@ -72,6 +72,7 @@ class Operation:
     __slots__ = ("asker", "over")
 
     introduces = True
+    hasty = False
     """See ``calls.Waiter``."""
 
     def __init__(self, asker: Asker) -> None:
@@ -82,6 +83,9 @@ class Operation:
         """See ``calls.Waiter``."""
 
     def slow(self, call: Call, now: float) -> None:
+        """See ``calls.Waiter``."""
+
+    def silent(self, call: Call, now: float) -> None:
         """See ``calls.Waiter``."""
 
     def failed(self, call: Call, now: float) -> None:

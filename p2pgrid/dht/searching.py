@@ -97,6 +97,11 @@ class Ranging(Operation):
             self.sweep.slow(call.contact)
             self.step(now)
 
+    def silent(self, call: Call, now: float) -> None:
+        if not self.over:
+            self.sweep.silent(call.contact)
+            self.step(now)
+
     def failed(self, call: Call, now: float) -> None:
         if not self.over:
             self.sweep.failed(call.contact)
@@ -160,6 +165,9 @@ class Search(Ranging):
         "limit",
         "tag",
     )
+
+    hasty = True
+    """Every listing has several holders."""
 
     def __init__(self, asker: Asker, tag: Tag, target: bytes, limit: int) -> None:
         super().__init__(asker, target)

@@ -15,7 +15,7 @@ from p2pgrid.dht.crowding import Crowding
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.ranges import FAR, range_of
 
-ASKED, SLOW, DONE, FAILED = range(4)
+ASKED, SLOW, SILENT, DONE, FAILED = range(5)
 
 DEEP: Final = 2.0
 """A range more than so many bits beyond the depth has an honest node one time in 16 at most: fewer are asked there."""
@@ -24,7 +24,7 @@ SURE: Final = 4.0
 TINY: Final = 4.0
 """log2 of the nodes of a grid in which everybody is asked."""
 FEW: Final = 4
-"""With fewer answers than this, slow peers are waited for as long as nothing was found."""
+"""With fewer answers than this, it may be most of the network that is dead: no range gives up."""
 MOST_ADDRESSES: Final = 8
 """Other addresses of one node that a sweep takes in."""
 MOST_IN_RING: Final = 64
@@ -48,18 +48,19 @@ class Ring:
         self.told: list[Contact] = []
         self.asked = self.flying = self.answered = 0
 
-    def wants(self, wide: int) -> bool:
+    def wants(self, wide: int, alone: bool) -> bool:
         """Whether another one should be asked.
 
         For each slow or silent one two are at most, as half of the next may be silent too; answers and questions
-        under way are never over twice the quota.
+        under way are never over twice the quota.  ``alone``: hardly anybody has answered anywhere, so there is no
+        bound on silent ones.
         """
         quota = self.quota * wide
         silent = self.asked - self.flying - self.answered
         return (
             self.answered < quota
             and self.flying + self.answered < quota + min(silent, quota)
-            and self.asked < self.tries * wide
+            and (alone or self.asked < self.tries * wide)
             and bool(self.known or self.told)
         )
 
@@ -162,7 +163,7 @@ class Sweep:
 
     def everybody(self) -> list[Contact]:
         """Everybody heard of who was not found silent."""
-        silent = {an_id for an_id, (_, state) in self._states.items() if state in (SLOW, FAILED)}
+        silent = {an_id for an_id, (_, state) in self._states.items() if state in (SLOW, SILENT, FAILED)}
         found: dict[bytes, Contact] = {}
         for ring in self.rings.values():
             found.update([(contact.id, contact) for contact in (*ring.known, *ring.told)])
@@ -176,7 +177,8 @@ class Sweep:
         at_once = self._at_once()
         while self._flying < at_once and self.asked < self.most:
             wide = self.wide
-            wanting = [(ring.asked, -r) for r, ring in self.rings.items() if ring.wants(wide)]
+            alone = self.answered < FEW
+            wanting = [(ring.asked, -r) for r, ring in self.rings.items() if ring.wants(wide, alone)]
             if not wanting:
                 break
             ring = self.rings[-min(wanting)[1]]
@@ -247,11 +249,19 @@ class Sweep:
             self._states[an_id] = (ring, SLOW)
             self._try_elsewhere(an_id, ring)
 
+    def silent(self, contact: Contact) -> None:
+        """It is asked once more: nobody needs to wait for it."""
+        an_id = contact.id
+        ring, state = self._states.get(an_id, (None, FAILED))
+        if ring is not None and state == SLOW and self._at[an_id] == contact:
+            self._land(ring, state)
+            self._states[an_id] = (ring, SILENT)
+
     def failed(self, contact: Contact) -> None:
         """It never answered."""
         an_id = contact.id
         ring, state = self._states.get(an_id, (None, FAILED))
-        if ring is not None and state in (ASKED, SLOW) and self._at[an_id] == contact:
+        if ring is not None and state in (ASKED, SLOW, SILENT) and self._at[an_id] == contact:
             self._land(ring, state)
             self._states[an_id] = (ring, FAILED)
 
@@ -259,11 +269,12 @@ class Sweep:
         """Whether nobody is left to ask or to wait for."""
         if any(ring.waits(self.wide) for ring in self.rings.values()):
             return False
-        if self.asked < self.most and any(ring.wants(self.wide) for ring in self.rings.values()):
+        alone = self.answered < FEW
+        if self.asked < self.most and any(ring.wants(self.wide, alone) for ring in self.rings.values()):
             return False
         if self._depth <= TINY:  # the slow one may be the only one that knows, or knows better
-            return not self._slow
-        return not self._slow or self.answered >= FEW or (found and self.answered > 0)
+            return not self._slow and not any(state == SILENT for _, state in self._states.values())
+        return not self._slow or (found and self.answered > 0)
 
     def widen(self) -> None:
         """Twice as many in every range, until everybody was asked."""
@@ -279,7 +290,7 @@ class Sweep:
             return
         if contact.endpoint not in [one.endpoint for one in (known, *others)]:
             others.append(contact)
-            if ring is not None and state in (SLOW, FAILED):
+            if ring is not None and state in (SLOW, SILENT, FAILED):
                 self._try_elsewhere(contact.id, ring)
 
     def _try_elsewhere(self, an_id: bytes, ring: Ring) -> None:

@@ -46,7 +46,7 @@ RESTORED_AT_ONCE: Final = 100
 """Listings verified at one turn of the loop after a start: 7 ms."""
 
 CLOCK_STEP: Final = 0.001
-"""Seconds.  The steps of uvloop's clock: without them each timer would wake us in vain some ten times before it is due."""
+"""Seconds.  The steps of uvloop's clock: without this each timer would wake us in vain ten times before it is due."""
 
 AFTER_FAULT: Final = 1.0
 """Seconds to the next try after a fault of our own."""

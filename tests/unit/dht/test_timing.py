@@ -30,24 +30,24 @@ def call(number: int = 1) -> Call:
 
 def test_waits_adapt_to_each_peer():
     calls = Calls(LIMITS, 0)
-    assert calls.wait(None) == LIMITS.try_first
+    assert calls.wait(None, 0.0) == LIMITS.try_first
     quick, far = peer(0.004), peer(0.1)
     for _ in range(40):
         quick.measured(0.004)
         far.measured(0.1)
-    assert calls.wait(quick) == LIMITS.try_least
-    assert 0.1 < calls.wait(far) < 0.11
-    assert calls.wait(peer(5.0)) == SLOW_MOST
+    assert calls.wait(quick, 0.0) == LIMITS.try_least
+    assert 0.1 < calls.wait(far, 0.0) < 0.11
+    assert calls.wait(peer(5.0), 0.0) == SLOW_MOST
 
 
 def test_strangers_are_given_what_is_typical_here():
     calls = Calls(LIMITS, 0)
     for _ in range(30):
         one = call()
-        calls.begin(one, calls.wait(None), 0.0)
+        calls.begin(one, calls.wait(None, 0.0), 0.0)
         calls.take(1, 17, bytes(32))
         calls.measured(one, peer(), 0.05)
-    assert 0.15 < calls.wait(None) < 0.25
+    assert 0.15 < calls.wait(None, 0.0) < 0.25
 
 
 def test_late_answers_of_most_make_us_patient_and_prompt_ones_undo_it():
@@ -56,20 +56,20 @@ def test_late_answers_of_most_make_us_patient_and_prompt_ones_undo_it():
 
     def answered(slow: bool) -> None:
         one = call()
-        calls.begin(one, calls.wait(known), 0.0)
+        calls.begin(one, calls.wait(known, 0.0), 0.0)
         if slow:
             calls.slow(one, known, 0.05)
         assert calls.take(1, 17, bytes(32)) is one
         calls.measured(one, known, 0.01)
 
-    calm = calls.wait(known)
+    calm = calls.wait(known, 0.0)
     for _ in range(10):
         answered(slow=True)
-    assert calls.wait(known) > 4 * calm
-    assert calls.wait(known) <= LIMITS.try_most
+    assert calls.wait(known, 0.0) > 4 * calm
+    assert calls.wait(known, 0.0) <= LIMITS.try_most
     for _ in range(30):
         answered(slow=False)
-    assert calls.wait(known) <= calm
+    assert calls.wait(known, 0.0) <= calm
 
 
 def test_a_few_peers_that_always_answer_late_make_nobody_wait():
@@ -77,19 +77,19 @@ def test_a_few_peers_that_always_answer_late_make_nobody_wait():
     known, calm = peer(0.01), None
     for number in range(300):
         one = call()
-        calls.begin(one, calls.wait(known), 0.0)
+        calls.begin(one, calls.wait(known, 0.0), 0.0)
         if number % 8 == 0:
             calls.slow(one, known, 0.05)
         calls.take(1, 17, bytes(32))
         calls.measured(one, known, 0.01)
-        calm = calm or calls.wait(known)
-        assert calls.wait(known) <= calm
+        calm = calm or calls.wait(known, 0.0)
+        assert calls.wait(known, 0.0) <= calm
 
 
 def test_a_call_is_first_slow_then_tried_again_and_then_over():
     calls = Calls(LIMITS, 0)
     one = call()
-    calls.begin(one, calls.wait(None), 0.0)
+    calls.begin(one, calls.wait(None, 0.0), 0.0)
     times = []
     while len(times) < 10:
         now = calls.soonest
@@ -110,7 +110,7 @@ def test_a_call_is_first_slow_then_tried_again_and_then_over():
 
 def test_an_answer_counts_only_from_whom_was_asked_and_what_was_asked():
     calls = Calls(LIMITS, 0)
-    calls.begin(call(), calls.wait(None), 0.0)
+    calls.begin(call(), calls.wait(None, 0.0), 0.0)
     assert calls.take(1, 17, b"x" * 32) is None
     assert calls.take(1, 18, bytes(32)) is None
     assert calls.take(2, 17, bytes(32)) is None
@@ -122,8 +122,8 @@ def test_an_answer_counts_only_from_whom_was_asked_and_what_was_asked():
 
 def test_numbers_in_use_are_not_given_twice():
     calls = Calls(LIMITS, 2**32 - 2)
-    calls.begin(call(2**32 - 1), calls.wait(None), 0.0)
-    calls.begin(call(0), calls.wait(None), 0.0)
+    calls.begin(call(2**32 - 1), calls.wait(None, 0.0), 0.0)
+    calls.begin(call(0), calls.wait(None, 0.0), 0.0)
     assert calls.number() == 1
 
 
