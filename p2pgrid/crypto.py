@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import nacl.exceptions
@@ -106,6 +107,7 @@ def agree(secret: bytes, their_x25519: bytes) -> bytes:
         raise Malformed("A key agreement got a key that is none.") from error
 
 
+@lru_cache(maxsize=4096)
 def x25519_of(ed25519_public: bytes) -> bytes:
     """The X25519 public key that belongs to an Ed25519 one.  Raises ``Malformed`` when it can be nobody's.
 

@@ -163,9 +163,9 @@ class Engine:
         """Where others reach us, as far as is known."""
         return self.profile.address
 
-    def begin_join(self, greetings: int, met: Callable[[], None], ended: Ended) -> Join:
+    def begin_join(self, greetings: int, saved: int, met: Callable[[], None], ended: Ended) -> Join:
         """For ``Upkeep.join``, which is what a shell calls."""
-        operation = Join(self, greetings, met)
+        operation = Join(self, greetings, saved, met)
         operation.listen(ended)
         self._operations.add(operation)
         return operation
@@ -531,7 +531,7 @@ class Engine:
         """Take a proven server into the table; whoever had its address before makes room unless heard there lately."""
         if not peer.server or self.table.get(peer.id) is not None:
             return
-        before = [other for other in self.table.peers() if other.endpoint == peer.endpoint]
+        before = self.table.at(peer.endpoint)
         settled = [other for other in before if self._settled(other, now)]
         if settled:
             self._check(settled[0], now)

@@ -45,7 +45,7 @@ class Limits:
     """Contacts of one IP address that one lookup asks without an answer (not counted on a LAN or on one machine)."""
     lookup_group: int = 4
     """The same of one address group (/24 or /64).  Of one /48, four times as many."""
-    join: int = 8
+    join: int = 4
     """Peers nearest to a new node that its first lookup looks for; they and later lookups make the rest known."""
     calls: int = 1024
     """Requests in flight."""

@@ -68,15 +68,19 @@ class Lookup:
         own: bytes,
         k: int = 0,
         vouched: Callable[[Contact], bool] = lambda contact: False,
+        paths: int = 0,
     ) -> None:
-        """``vouched``: whether more than one network told of a contact, which is therefore asked first of a node's."""
+        """``paths``: ``limits.paths`` unless told.
+
+        ``vouched``: whether more than one network told of a contact, which is therefore asked first of a node's.
+        """
         self._vouched = vouched
         self.target = int.from_bytes(target, "big")
         self.k = k or limits.k
         self.most = limits.lookup_asked
         self._order: list[Candidate] = []
-        self._paths: list[list[Candidate]] = [[] for _ in range(limits.paths)]
-        self._flying = [0] * limits.paths
+        self._paths: list[list[Candidate]] = [[] for _ in range(paths or limits.paths)]
+        self._flying = [0] * len(self._paths)
         self._by_id: dict[bytes, Candidate] = {}
         self._seen: set[bytes] = {own}
         self._crowding = Crowding(limits)

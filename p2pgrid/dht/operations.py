@@ -110,12 +110,12 @@ class Walk(Operation):
 
     __slots__ = ("_ended", "_told", "k", "lookup", "target")
 
-    def __init__(self, asker: Asker, target: bytes, k: int = 0) -> None:
+    def __init__(self, asker: Asker, target: bytes, k: int = 0, paths: int = 0) -> None:
         super().__init__(asker)
         self.target, self.k = target, k
         self._ended: list[Listener] = []
         self._told = Hearsay()
-        self.lookup = Lookup(target, asker.limits, asker.own_id(), k, self._told.vouched)
+        self.lookup = Lookup(target, asker.limits, asker.own_id(), k, self._told.vouched, paths)
 
     def listen(self, ended: Ended) -> Listener:
         """Be told of the end; the walk stops when all of its listeners left."""
@@ -191,13 +191,15 @@ class Join(Walk):
     """Find our own neighbourhood from bare addresses and saved contacts.
 
     The nearest ``limits.join`` are enough: whom they do not name, later lookups will, and each one asked costs both
-    sides a handshake.
+    sides a handshake.  There are as many disjoint paths as independent beginnings: whoever lives at the only address
+    that we were given could fill four as well as one.
     """
 
     __slots__ = ("_greetings", "_met")
 
-    def __init__(self, asker: Asker, greetings: int, met: Callable[[], None]) -> None:
-        super().__init__(asker, asker.own_id(), asker.limits.join)
+    def __init__(self, asker: Asker, greetings: int, saved: int, met: Callable[[], None]) -> None:
+        paths = max(1, min(greetings + saved, asker.limits.paths))
+        super().__init__(asker, asker.own_id(), asker.limits.join, paths)
         self._greetings, self._met = greetings, met
 
     def answered(self, call: Call, answer: Answer, now: float) -> None:

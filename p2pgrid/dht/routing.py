@@ -175,6 +175,10 @@ class Table(RoutingTable):  # type: ignore[misc]
         for bucket in self.buckets:
             yield from bucket.nodes.values()
 
+    def at(self, endpoint: Endpoint) -> list[Peer]:
+        """Those in a bucket that are to be found at this address."""
+        return [peer for bucket in self.buckets for peer in bucket.nodes.values() if peer.endpoint == endpoint]
+
     def __len__(self) -> int:
         return sum([len(bucket.nodes) for bucket in self.buckets])
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from p2pgrid.dht.engine import Engine
 
 FORGET_EVERY: Final = 30.0
+FILL_AFTER: Final = 8.0
 FILL_WITHIN: Final = 30.0
+"""Seconds after a join in which the table is filled: not at once, as where many join together, all would."""
 FEW: Final = 8
 SMALL: Final = 5
 """log2 of the nodes of a small grid."""
@@ -116,7 +118,7 @@ class Upkeep:
                 self._fill(at)
             ended(bool(answered), at)
 
-        operation = engine.begin_join(len(bootstrap), met, over)
+        operation = engine.begin_join(len(bootstrap), len(saved), met, over)
         for endpoint in bootstrap:
             engine.greet(endpoint, operation.greeted, now)
         operation.begin(now, saved)
@@ -136,12 +138,13 @@ class Upkeep:
         self.join(self._bootstrap, self._saved, lambda joined, at: None, now)
 
     def _fill(self, now: float) -> None:
-        """After a join, look far ranges up soon, spread by chance, so that every range is known."""
+        """After a join, look our own and far ranges up soon, spread by chance, so that every range is known."""
         engine, limits = self._engine, self._limits
         wanted = self._well_filled()
         for bucket in engine.table.buckets:
-            if len(bucket) < wanted:
-                bucket.last_updated = min(bucket.last_updated, now - limits.refresh + FILL_WITHIN * engine.chance())
+            soon = FILL_AFTER + (FILL_WITHIN - FILL_AFTER) * engine.chance()
+            if len(bucket) < wanted or bucket is engine.table.buckets[-1]:
+                bucket.last_updated = min(bucket.last_updated, now - limits.refresh + soon)
 
     def _well_filled(self) -> int:
         """Peers of a range that are worth a lookup: in a small grid, which is shown whole, all of them."""
@@ -188,7 +191,10 @@ class Upkeep:
         if stale and len(self._engine.table):
             bucket = stale[0]
             bucket.last_updated = now
-            self._engine.walk(self._point_in(bucket), lambda found, at: None, now, self._well_filled())
+            if bucket is self._engine.table.buckets[-1]:  # our own neighbourhood: everybody in it counts
+                self._engine.walk(self._engine.own_id(), lambda found, at: None, now)
+            else:
+                self._engine.walk(self._point_in(bucket), lambda found, at: None, now, self._well_filled())
 
     def _seek_lost(self, now: float) -> None:
         """Try a peer again that was lost: after a partition, one that answers leads back to all the others."""

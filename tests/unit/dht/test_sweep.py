@@ -156,3 +156,64 @@ def test_it_always_ends_and_never_asks_twice(placed, fates):
     assert made.done(False)
     assert len(asked) == len({contact.id for contact in asked}) <= LIMITS.lookup_asked
     assert made._flying == made._slow == 0
+
+
+def known(counts: dict[int, int]) -> list[tuple[int, list[Contact]]]:
+    rows: dict[int, list[Contact]] = {}
+    for contact in crowd(counts):
+        rows.setdefault(range_of(0, contact.long_id), []).append(contact)
+    return sorted(rows.items(), reverse=True)
+
+
+def test_no_range_gives_up_while_hardly_anybody_answers():
+    made = sweep()
+    rows = known(dict.fromkeys(range(2, 7), 16))
+    everybody = [contact for _, row in rows for contact in row]
+    living = min(everybody, key=lambda contact: contact.key)
+    made.start(rows)
+    asked = run(made, {contact.id for contact in everybody} - {living.id})
+    assert living in asked
+
+
+def test_who_wants_one_listing_asks_the_nearest_known_peer_alone():
+    made = sweep()
+    made.sparing = True
+    rows = known({0: 16, 3: 8, 5: 4})
+    nearest = min((contact for _, row in rows for contact in row), key=lambda contact: contact.long_id)
+    made.start(rows)
+    assert made.next() == [nearest]
+    assert made.next() == []
+    made.done_with(nearest.id)
+    assert len(made.next()) == 1, "it had nothing: one more"
+
+
+def test_who_wants_one_listing_asks_several_once_the_first_is_slow():
+    made = sweep()
+    made.sparing = True
+    made.start(known({0: 16, 3: 8, 5: 4}))
+    (first,) = made.next()
+    made.slow(first)
+    assert len(made.next()) == LIMITS.alpha
+
+
+def test_who_wants_one_listing_and_knows_nobody_near_asks_several_at_once():
+    made = sweep()
+    made.sparing = True
+    made.start(known({0: 16, 1: 16, 2: 8}))
+    assert len(made.next()) == LIMITS.alpha
+
+
+def test_nothing_found_is_not_over_while_a_slow_one_may_still_know():
+    made = sweep()
+    made.start(known(dict.fromkeys(range(2, 9), 3)))
+    asked = made.next()
+    late = asked[0]
+    made.slow(late)
+    for contact in asked[1:]:
+        made.done_with(contact.id)
+    run(made)
+    assert made.done(True), "with something found nobody waits for the slow"
+    assert not made.done(False)
+    made.silent(late)
+    assert made.done(False)
+    assert late not in made.everybody()

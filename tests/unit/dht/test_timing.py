@@ -171,3 +171,37 @@ def test_what_was_seen_is_remembered_for_a_period_within_bounds():
     for number in range(100):
         seen.add(b"%d" % number, 23.0)
         assert len(seen) <= 6
+
+
+def measured(calls: Calls, rtt: float, now: float, asked: Peer | None = None) -> None:
+    one = call()
+    calls.begin(one, 1.0, now - rtt)
+    calls.take(1, 17, bytes(32))
+    calls.measured(one, asked or peer(), now)
+
+
+def test_the_hasty_wait_twice_what_the_quickest_take():
+    calls, jammed = Calls(LIMITS, 0), peer(0.4)
+    for number in range(8):
+        measured(calls, 0.03 if number % 2 else 0.2, 1.0)
+    assert calls.wait(jammed, 1.0) == SLOW_MOST
+    assert 0.06 <= calls.wait(jammed, 1.0, hasty=True) < 0.12
+    assert calls.wait(None, 1.0, hasty=True) == calls.wait(jammed, 1.0, hasty=True)
+
+
+def test_the_hasty_forget_how_slow_all_were_but_not_how_far_a_peer_is():
+    calls, far = Calls(LIMITS, 0), peer()
+    for _ in range(4):
+        measured(calls, 0.2, 1.0, far)
+    assert 0.39 < calls.wait(None, 1.0, hasty=True) <= 0.41
+    assert calls.wait(None, 10.0, hasty=True) == LIMITS.slow_least
+    assert far.srtt <= calls.wait(far, 10.0, hasty=True) <= 0.4
+
+
+def test_who_was_called_slow_in_haste_is_tried_again_no_sooner():
+    calls, known = Calls(LIMITS, 0), peer(0.1)
+    one = call()
+    calls.begin(one, 0.01, 0.0)
+    calls.slow(one, known, 0.01)
+    assert calls.due(0.59) == []
+    assert calls.due(0.61) == [one]

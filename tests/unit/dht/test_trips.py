@@ -13,7 +13,7 @@ from p2pgrid.crypto import Identity
 from p2pgrid.dht.contacts import Peer
 from p2pgrid.dht.health import GonePeers, probe_interval, state_of
 from p2pgrid.dht.limits import DEFAULT, Limits
-from p2pgrid.dht.trips import MOST, TRIPS, UNIT, median, with_trip
+from p2pgrid.dht.trips import MOST, TRIPS, UNIT, best, median, with_trip
 
 
 def peer(number: int = 1) -> Peer:
@@ -78,3 +78,12 @@ def test_the_gone_are_told_for_a_while_and_are_bounded() -> None:
     gone.back(peers[2].id)
     gone.back(peers[0].id)
     assert list(gone.since(2.0)) == [peers[1]]
+
+
+def test_the_best_of_too_few_tells_nothing():
+    trips = 0
+    for rtt in (0.3, 0.2):
+        trips = with_trip(trips, rtt)
+        assert best(trips) == 0.0
+    trips = with_trip(trips, 0.4)
+    assert best(trips) == pytest.approx(0.2)
