@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
 
 from p2pgrid import crypto, wire
@@ -259,9 +260,13 @@ def _addresses(value: Any) -> tuple[Address, ...]:
 
 
 def _ip(value: Any) -> str:
+    return _one_form(_text(value, 45))
+
+
+@lru_cache(maxsize=4096)
+def _one_form(text: str) -> str:
     import ipaddress
 
-    text = _text(value, 45)
     if "%" in text or str(ipaddress.ip_address(text)) != text:  # after % any text may follow, as a zone
         raise Malformed("An IP address is not in its one form.")
     return text

@@ -3,7 +3,6 @@ address somebody advertises under many keys, is asked by everybody many times.""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final
 
 from p2pgrid.dht.contacts import SITE_FACTOR, Contact, group_of, site_of
@@ -20,7 +19,7 @@ class Crowding:
 
     def __init__(self, limits: Limits) -> None:
         self._ip, self._group = limits.lookup_ip, limits.lookup_group
-        self._counts: Counter[bytes | str] = Counter()
+        self._counts: dict[bytes | str, int] = {}
 
     def admits(self, contact: Contact) -> bool:
         """Count a contact in, unless its address, address group or /48 has its share.
@@ -28,14 +27,17 @@ class Crowding:
         Addresses of a LAN or of this machine are nobody's bought network: they have no bound.
         """
         shares = self._shares(contact)
-        if any(self._counts[name] >= most for name, most in shares):
+        counts = self._counts
+        if any(counts.get(name, 0) >= most for name, most in shares):
             return False
-        self._counts.update([name for name, _ in shares])
+        for name, _ in shares:
+            counts[name] = counts.get(name, 0) + 1
         return True
 
     def release(self, contact: Contact) -> None:
         """It was forgotten: count it out."""
-        self._counts.subtract([name for name, _ in self._shares(contact)])
+        for name, _ in self._shares(contact):
+            self._counts[name] = self._counts.get(name, 0) - 1
 
     def _shares(self, contact: Contact) -> list[tuple[bytes | str, int]]:
         group = group_of(contact.endpoint)

@@ -19,14 +19,19 @@ FAR_AT_ONCE: Final = 2
 
 
 class Place(Operation):
-    """One round of placing.  ``near`` hears of those that hold it once the nearest were asked, ``ended`` of all."""
+    """One round of placing.
 
-    __slots__ = ("_ended", "_far", "_flying", "_held", "_listing", "_near", "_spare")
+    ``near`` hears of those that hold it as soon as half of the nearest do, or all were asked; ``ended`` of all.
+    """
+
+    __slots__ = ("_ended", "_far", "_flying", "_held", "_listing", "_near", "_nearing", "_spare")
 
     def __init__(self, asker: Asker, listing: Verified[Listing], near: Ended, ended: Ended) -> None:
         super().__init__(asker)
         self._listing = listing
         self._near: Ended | None = near
+        self._nearing = True
+        """Whether the nearest are still being asked."""
         self._ended = ended
         self._held: list[Contact] = []
         self._spare: deque[Contact] = deque()
@@ -60,13 +65,13 @@ class Place(Operation):
         self._flying -= 1
         if isinstance(answer, Stored) and answer.verdict == messages.STORED:
             self._held.append(call.contact)
-        elif self._near is not None and self._spare:
+        elif self._nearing and self._spare:
             self._ask(self._spare.popleft(), now)
         self._go_on(now)
 
     def failed(self, call: Call, now: float) -> None:
         self._flying -= 1
-        if self._near is not None and self._spare:
+        if self._nearing and self._spare:
             self._ask(self._spare.popleft(), now)
         self._go_on(now)
 
@@ -78,11 +83,12 @@ class Place(Operation):
     def _go_on(self, now: float) -> None:
         if self.over:
             return
-        if self._near is not None and not self._flying:
+        self._nearing = self._nearing and self._flying > 0
+        if self._near is not None and (not self._nearing or len(self._held) >= self.asker.limits.k // 2):
             near, self._near = self._near, None
             near(list(self._held), now)
-        while self._near is None and self._far and self._flying < FAR_AT_ONCE:
+        while not self._nearing and self._far and self._flying < FAR_AT_ONCE:
             self._ask(self._far.popleft(), now)
-        if self._near is None and not self._flying and not self.over:
+        if not self._nearing and not self._flying and not self.over:
             self.close()
             self._ended(self._held, now)

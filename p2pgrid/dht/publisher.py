@@ -27,7 +27,9 @@ class Publisher:
         self.announcements = Announcements(engine.identity, engine.limits, wall)
 
     def announce(self, tag: Tag, dataset: bytes, title: str, ended: Callable[[int, float], None], now: float) -> None:
-        """Begin to announce a dataset; ``ended`` hears how many other nodes hold the listing after the first round.
+        """Begin to announce a dataset; ``ended`` hears how many other nodes hold the listing.
+
+        As soon as half of those nearest to its tag do, and the rest goes on; or when all of them were asked.
 
         Raises ``InvalidInput`` or ``TooLarge``.
         """
@@ -36,7 +38,7 @@ class Publisher:
         self.publish(one, ended, now)
 
     def publish(self, one: Announcement, ended: Callable[[int, float], None], now: float) -> None:
-        """One round of placing a listing of ours; ``ended`` hears how many nodes near its tag hold it then."""
+        """One round of placing a listing of ours; ``ended`` as for ``announce``."""
         engine = self._engine
         listing = self.announcements.sign(one, engine.profile.card.name, engine.profile.addresses())
         self._keep(listing)

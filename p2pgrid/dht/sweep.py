@@ -24,7 +24,7 @@ SURE: Final = 4.0
 TINY: Final = 4.0
 """log2 of the nodes of a grid in which everybody is asked."""
 FEW: Final = 4
-"""With fewer answers than this, it may be most of the network that is dead: no range gives up."""
+"""With fewer answers than this it may be most of the network that is dead: no range gives up."""
 MOST_ADDRESSES: Final = 8
 """Other addresses of one node that a sweep takes in."""
 MOST_IN_RING: Final = 64
@@ -48,25 +48,23 @@ class Ring:
         self.told: list[Contact] = []
         self.asked = self.flying = self.answered = 0
 
-    def wants(self, wide: int, alone: bool) -> bool:
+    def wants(self, quota: int, tries: int) -> bool:
         """Whether another one should be asked.
 
         For each slow or silent one two are at most, as half of the next may be silent too; answers and questions
-        under way are never over twice the quota.  ``alone``: hardly anybody has answered anywhere, so there is no
-        bound on silent ones.
+        under way are never over twice the quota.
         """
-        quota = self.quota * wide
         silent = self.asked - self.flying - self.answered
         return (
             self.answered < quota
             and self.flying + self.answered < quota + min(silent, quota)
-            and (alone or self.asked < self.tries * wide)
+            and self.asked < tries
             and bool(self.known or self.told)
         )
 
-    def waits(self, wide: int) -> bool:
+    def waits(self, quota: int) -> bool:
         """Whether an answer is needed of somebody who was asked."""
-        return self.flying > 0 and self.answered < self.quota * wide
+        return self.flying > 0 and self.answered < quota
 
     def pick(self, turn: int) -> Contact:
         """Somebody not yet asked, by chance."""
@@ -93,6 +91,7 @@ class Sweep:
         "_each",
         "_flying",
         "_limits",
+        "_nearest",
         "_others",
         "_own",
         "_seen",
@@ -128,6 +127,8 @@ class Sweep:
         """Where each was asked last."""
         self._others: dict[bytes, list[Contact]] = {}
         """The same nodes at other addresses: a liar may name true keys at false ones."""
+        self._nearest = -1
+        """The nearest range that is known of."""
         self._flying = self._slow = 0
         self.asked = self.answered = 0
         self.most = limits.lookup_asked
@@ -176,9 +177,7 @@ class Sweep:
         # One more for each answer, as in TCP's slow start: who wants the first result is not kept from it by the rest.
         at_once = self._at_once()
         while self._flying < at_once and self.asked < self.most:
-            wide = self.wide
-            alone = self.answered < FEW
-            wanting = [(ring.asked, -r) for r, ring in self.rings.items() if ring.wants(wide, alone)]
+            wanting = self._wanting()
             if not wanting:
                 break
             ring = self.rings[-min(wanting)[1]]
@@ -203,6 +202,25 @@ class Sweep:
             self.asked += 1
             chosen.append(contact)
         return chosen
+
+    def _wanting(self) -> list[tuple[int, int]]:
+        """Ranges where another one should be asked: how many were asked there, and minus which range.
+
+        There is no bound on silent ones while hardly anybody has answered anywhere.
+        """
+        tries = self.most if self.answered < FEW else 0
+        return [
+            (ring.asked, -r)
+            for r, ring in self.rings.items()
+            if ring.wants(self._quota(r, ring), tries or max(ring.tries, self._quota(r, ring)) * self.wide)
+        ]
+
+    def _quota(self, r: int, ring: Ring) -> int:
+        """Answers wanted in a range: of the nearest that is known up to ``k``, as one of them may know a nearer one."""
+        quota = ring.quota
+        if r == self._nearest and r <= self._depth + DEEP:
+            quota = max(quota, self._limits.k)
+        return quota * self.wide
 
     def _at_once(self) -> int:
         """Requests in flight; ``sparing``, one after the other until somebody is slow or the second had nothing."""
@@ -267,10 +285,9 @@ class Sweep:
 
     def done(self, found: bool) -> bool:
         """Whether nobody is left to ask or to wait for."""
-        if any(ring.waits(self.wide) for ring in self.rings.values()):
+        if any(ring.waits(self._quota(r, ring)) for r, ring in self.rings.items()):
             return False
-        alone = self.answered < FEW
-        if self.asked < self.most and any(ring.wants(self.wide, alone) for ring in self.rings.values()):
+        if self.asked < self.most and self._wanting():
             return False
         if self._depth <= TINY:  # the slow one may be the only one that knows, or knows better
             return not self._slow and not any(state == SILENT for _, state in self._states.values())
@@ -323,4 +340,5 @@ class Sweep:
             else:
                 ring = Ring(self._each, 3 * self._each)
             self.rings[r] = ring
+            self._nearest = max(self._nearest, r)
         return ring

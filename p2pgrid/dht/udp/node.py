@@ -287,8 +287,9 @@ class DhtNode:
     async def announce(self, tag: str, dataset_id: bytes, title: str = "", *, timeout: float = 10.0) -> int:
         """Tell the grid that we hold a dataset with this tag, until ``withdraw`` or ``close``.
 
-        Returns how many other nodes hold the listing after the first round (0 in a grid of one).  Raises ``BadTag``,
-        ``InvalidInput``, ``TooLarge``; after ``timeout`` seconds the round goes on and 0 is returned.
+        Returns how many other nodes hold the listing: as soon as half of the 16 nearest to the tag do (the rest of the
+        round goes on), or when all were asked (0 in a grid of one).  Raises ``BadTag``, ``InvalidInput``, ``TooLarge``;
+        after ``timeout`` seconds the round goes on and 0 is returned.
         """
         held: asyncio.Future[int] = self._future()
         self._engine.counters["announces"] += 1
