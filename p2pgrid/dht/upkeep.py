@@ -191,8 +191,10 @@ class Upkeep:
         if stale and len(self._engine.table):
             bucket = stale[0]
             bucket.last_updated = now
-            if bucket is self._engine.table.buckets[-1]:  # our own neighbourhood: everybody in it counts
-                self._engine.walk(self._engine.own_id(), lambda found, at: None, now)
+            if bucket is self._engine.table.buckets[-1]:
+                # Our own neighbourhood: everybody in it counts, and in a small grid it is all of the grid.
+                everybody = 2 ** (SMALL + 1) if self._engine.depth() <= SMALL else self._limits.k
+                self._engine.walk(self._engine.own_id(), lambda found, at: None, now, everybody)
             else:
                 self._engine.walk(self._point_in(bucket), lambda found, at: None, now, self._well_filled())
 

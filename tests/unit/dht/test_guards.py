@@ -179,6 +179,7 @@ class Asks:
     """Counts how its requests ended."""
 
     introduces = True
+    hasty = False
     over = False
 
     def __init__(self):
@@ -189,6 +190,9 @@ class Asks:
         self.answers += 1
 
     def slow(self, call, now):
+        pass
+
+    def silent(self, call, now):
         pass
 
     def failed(self, call, now):
