@@ -128,6 +128,9 @@ class Calls:
         if call is None or call.contact.key != key or call.kind != kind:
             return None
         del self.by_number[number]
+        if not self.by_number:  # an idle node is not woken in vain
+            self._timers.clear()
+            self.soonest = inf
         return call
 
     def measured(self, call: Call, peer: Peer, now: float) -> None:

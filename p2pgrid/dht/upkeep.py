@@ -229,6 +229,8 @@ class Upkeep:
             scarce = len(one.held) < possible and one.again <= now
             if not one.busy and (due or scarce):
                 waiting.append((not due, one.due if due else one.again, number))
+        if not waiting:
+            return
         room = max(0, self._rounds(len(announcements)) - sum(one.busy for one in announcements))
         for _, _, number in sorted(waiting)[:room]:
             self._publish(announcements[number], now)

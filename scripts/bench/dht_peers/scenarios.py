@@ -20,9 +20,10 @@ from typing import Any
 from dht_peers.base import Got, isolate, resident_kib, traffic
 
 WARM, STEADY, KILLED, AT_ONCE = 10_000, 20_000, 30_000, 40_000
+"""Where the keys of each phase begin: nothing that is measured was looked up before."""
 WARM_MOST = 60.0
 """Seconds that warming up takes at most."""
-"""Where the keys of each phase begin: nothing that is measured was looked up before."""
+REST = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,11 @@ async def recall(bench: Bench) -> None:
 
 
 async def killed(bench: Bench, share: float) -> None:
-    """Kill this share of all nodes, then look each key up once, 32 in flight."""
+    """Kill this share of all nodes, then look each key up once, 32 in flight.
+
+    The network rests before: what is measured is the death of nodes, not what is left of the load before it.
+    """
+    await asyncio.sleep(REST)
     dead = set(bench.chance.sample(bench.live, int(share * bench.count)))
     bench.live = [number for number in bench.live if number not in dead]
     await bench.system.kill(dead)
