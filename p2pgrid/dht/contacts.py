@@ -77,7 +77,7 @@ class Contact(Node):  # type: ignore[misc]
         return hash(self.key)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id.hex()[:8]} {self.ip}:{self.port}>"
+        return f"<{type(self).__name__} {self.id.hex()[:8]} {written(*self.endpoint)}>"
 
 
 class Peer(Contact):
@@ -155,6 +155,11 @@ def unpack_endpoint(packed: bytes) -> Endpoint:
         if not (address.is_multicast or address.is_unspecified or address.ipv4_mapped):
             return str(address), port
     raise Malformed("An address is none that a node can have.")
+
+
+def written(ip: str, port: int) -> str:
+    """host:port, an IPv6 address in brackets, as others bootstrap from."""
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 def is_loopback(ip: str) -> bool:

@@ -88,7 +88,9 @@ class Ranging(Operation):
         if self.over:
             return
         if isinstance(answer, (Nodes, Page)):
-            self.sweep.add(self._told.take(answer.contacts, call.contact, self.asker))
+            told = self._told.take(answer.contacts, call.contact, self.asker)
+            for left in self.sweep.add(told, isinstance(answer, Page)):
+                self._told.forget(left)
         self.sweep.done_with(call.contact.id)
         self.step(now)
 

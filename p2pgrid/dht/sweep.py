@@ -145,22 +145,32 @@ class Sweep:
         for r, row in rows:
             self._ring(r).known = row
 
-    def add(self, contacts: Iterable[Contact]) -> None:
-        """Take in contacts that somebody told; those already heard of change nothing."""
+    def add(self, contacts: Iterable[Contact], spread: bool = False) -> list[Contact]:
+        """Take in contacts that one peer told; those already heard of change nothing.
+
+        ``spread``: of each range no more than one over its quota, so that nobody alone makes a range look known (see
+        ``have``).  Returns those for which there was no room; another may tell them again.
+        """
         if not self._seen:
             self._seen = {self._own, *self._states}
             for ring in self.rings.values():
                 self._seen.update([contact.id for contact in ring.known])
+        news: dict[Ring, int] = {}
+        left = []
         for contact in contacts:
             if contact.id in self._seen:
                 self._elsewhere(contact)
                 continue
-            row = self._ring(range_of(self.target, contact.long_id)).told
-            if len(row) >= MOST_IN_RING * self.wide:
+            ring = self._ring(range_of(self.target, contact.long_id))
+            news[ring] = news.get(ring, 0) + 1
+            most = ring.quota * self.wide + 1 if spread else MOST_IN_RING
+            if news[ring] > most or len(ring.told) >= MOST_IN_RING * self.wide:
+                left.append(contact)
                 continue
             self._seen.add(contact.id)
             self._told[contact.id] = contact
-            row.append(contact)
+            ring.told.append(contact)
+        return left
 
     def everybody(self) -> list[Contact]:
         """Everybody heard of who was not found silent."""

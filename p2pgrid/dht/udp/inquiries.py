@@ -6,6 +6,7 @@ import asyncio
 import re
 from typing import Any, Final
 
+from p2pgrid.dht.contacts import written
 from p2pgrid.dht.udp.node import DhtNode, PeerInfo
 from p2pgrid.errors import InvalidInput, NotFound, P2PError
 from p2pgrid.ids import NodeId, Tag, parse_node_id
@@ -111,4 +112,4 @@ async def tag_rows(dht: DhtNode, text: str, *, limit: int, timeout: float) -> li
 
 def shown(address: Address) -> str:
     """host:port, as others bootstrap from."""
-    return f"[{address.ip}]:{address.udp}" if ":" in address.ip else f"{address.ip}:{address.udp}"
+    return written(address.ip, address.udp)

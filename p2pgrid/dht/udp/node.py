@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeVar, cast
 from asyncio_dgram.aio import DatagramServer
 
 from p2pgrid import crypto
-from p2pgrid.dht.contacts import Contact, Endpoint, Peer
+from p2pgrid.dht.contacts import Contact, Endpoint, Peer, written
 from p2pgrid.dht.engine import Engine
 from p2pgrid.dht.figures import Figures, figures_of
 from p2pgrid.dht.health import State, probe_interval, state_of
@@ -191,7 +191,7 @@ class DhtNode:
         return node
 
     async def close(self) -> None:
-        """Stop and free the port.  Whoever still waits for an answer gets ``Unreachable``."""
+        """Stop and free the port.  Whoever still waits for an answer gets ``Unreachable``; a search ends."""
         if self._closed:
             return
         self._closed = True
@@ -216,7 +216,7 @@ class DhtNode:
         """Join by these addresses.  Raises ``NoBootstrap`` when none answered in time, ``BadAddress``."""
         endpoints = [point for text in addresses for point in await resolve(text, self._stream.socket.family)]
         if not await self._join(endpoints, [], timeout):
-            shown = ", ".join(str(a) if isinstance(a, str) else f"{a.ip}:{a.udp}" for a in addresses)
+            shown = ", ".join(_shown(a) for a in addresses)
             raise NoBootstrap(f"No node answered at {shown or 'no address at all'} within {timeout:g} s.")
 
     # ------------------------------------------------------------ who we are
@@ -355,9 +355,11 @@ class DhtNode:
         drawn: asyncio.Future[None] = self._future()
         sample = self._engine.sample_tags(lambda at: _settle(drawn, None), time.monotonic())
         self._flush()
-        with contextlib.suppress(TimeoutError):
-            await self._wait(drawn, timeout)
-        sample.close()
+        try:
+            with contextlib.suppress(TimeoutError):
+                await self._wait(drawn, timeout)
+        finally:
+            sample.close()
         return await asyncio.to_thread(best, sample.named, text, limit)  # 0.1 s for as many tags as there can be
 
     async def ping(self, peer: NodeId | str | Address | PeerInfo, timeout: float = 3.0) -> Pong:
@@ -551,7 +553,7 @@ class DhtNode:
         self._flush()
         pong, rtt = await self._wait(answered, None)
         if pong is None:
-            raise Unreachable(f"{contact.ip}:{contact.port} did not answer.")
+            raise Unreachable(f"{written(*contact.endpoint)} did not answer.")
         return pong, rtt
 
     def _future(self) -> asyncio.Future[Any]:
@@ -607,4 +609,4 @@ def _rows(holdings: bytes, limits: Limits) -> list[object]:
 def _shown(peer: NodeId | str | Address) -> str:
     if isinstance(peer, bytes):
         return peer.hex()
-    return f"{peer.ip}:{peer.udp}" if isinstance(peer, Address) else peer
+    return written(peer.ip, peer.udp) if isinstance(peer, Address) else peer

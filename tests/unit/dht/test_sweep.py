@@ -219,3 +219,12 @@ def test_nothing_found_is_not_over_while_a_slow_one_may_still_know():
     made.silent(late)
     assert made.done(False)
     assert late not in made.everybody()
+
+
+def test_nobody_alone_makes_a_range_look_known():
+    made = sweep()
+    row = crowd({6: 40, 2: 1})
+    assert len(made.add(row[:16], spread=True)) == 12
+    assert not made.have()
+    made.add(row[16:], spread=True)
+    assert made.have() == 1 << 6
