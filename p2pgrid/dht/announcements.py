@@ -9,6 +9,7 @@ from p2pgrid import crypto
 from p2pgrid.dht.contacts import Contact
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.placement import WITHDRAWN_TTL
+from p2pgrid.dht.placing import Place
 from p2pgrid.errors import InvalidInput, TooLarge
 from p2pgrid.ids import Tag
 from p2pgrid.records import DATASET_ID_BYTES, Address, Listing, Verified, sign_listing, with_fitting_title
@@ -25,10 +26,24 @@ class Announcement:
     """One listing of ours.  ``due``: the engine's time of its next round.
 
     ``again``: when a round may come earlier because more nodes could hold it than do; ``pause``: how long until then.
-    ``held``: who took it in the last round; ``anywhere``: by id, who took it at any time lately.
+    ``held``: who took it in the last round; ``anywhere``: by id, who took it at any time lately; ``placing``: the round
+    under way.
     """
 
-    __slots__ = ("again", "anywhere", "busy", "dataset", "due", "held", "listing", "pause", "rounds", "tag", "title")
+    __slots__ = (
+        "again",
+        "anywhere",
+        "busy",
+        "dataset",
+        "due",
+        "held",
+        "listing",
+        "pause",
+        "placing",
+        "rounds",
+        "tag",
+        "title",
+    )
 
     def __init__(self, tag: Tag, dataset: bytes, title: str) -> None:
         self.tag, self.dataset, self.title = tag, dataset, title
@@ -40,6 +55,7 @@ class Announcement:
         self.held: Sequence[Contact] = ()
         self.anywhere: dict[bytes, Contact] = {}
         self.listing: Verified[Listing] | None = None
+        self.placing: Place | None = None
 
     def placed(self, holders: Iterable[Contact]) -> None:
         """These took it; the latest are remembered, to be told when it is withdrawn."""

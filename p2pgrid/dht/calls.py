@@ -1,9 +1,9 @@
 """Requests in flight: their numbers, their tries, and when to try again.
 
-Waits adapt to each peer as TCP's do (RFC 6298): smoothed round trip and four deviations.  After that, or where
-others can answer as well after twice this node's typical round trip if it is less, whoever asked is told, so that it
-can go on elsewhere; the request itself is tried again only after twice the peer's own wait, and then after doubled
-ones, so that haste costs no packets where everybody is merely slow.
+Waits adapt to each peer as TCP's do (RFC 6298): smoothed round trip and four deviations.  After that whoever
+asked is told, so that it can go on elsewhere; who needs one answer of any is told after twice what the quickest take,
+if that is less.  The request itself is tried again only after twice the peer's own wait, and then after doubled ones,
+so that haste sends nobody anything twice.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ TICK: Final = 0.001
 class Waiter(Protocol):
     """Who asked.
 
-    ``introduces``: whether those asked should get to know us; ``hasty``: others can answer as well, so whoever takes
-    longer than is usual is called slow; ``over``: nobody waits any more.
+    ``introduces``: whether those asked should get to know us; ``hasty``: others can answer as well, and one answer is
+    enough, so whoever takes longer than the quickest is called slow; ``over``: nobody waits any more.
     """
 
     introduces: bool
@@ -50,7 +50,7 @@ class Waiter(Protocol):
         """The answer is there."""
 
     def slow(self, call: Call, now: float) -> None:
-        """One wait has passed; the request is tried again."""
+        """One wait has passed."""
 
     def silent(self, call: Call, now: float) -> None:
         """So much time has passed that it is tried again."""
@@ -128,9 +128,7 @@ class Calls:
         if call is None or call.contact.key != key or call.kind != kind:
             return None
         del self.by_number[number]
-        if not self.by_number:  # an idle node is not woken in vain
-            self._timers.clear()
-            self.soonest = inf
+        self._rest()
         return call
 
     def measured(self, call: Call, peer: Peer, now: float) -> None:
@@ -140,7 +138,8 @@ class Calls:
         # Quick to believe that things got better: a jam of ours is no trait of the network.
         gain = 0.125 if rtt > self._typical else 0.5
         self._typical = rtt if self._typical == 0.0 else self._typical + gain * (rtt - self._typical)
-        self._late += LATE_GAIN * (call.slow - self._late)
+        if not call.waiter.hasty:
+            self._late += LATE_GAIN * (call.slow - self._late)
         # As quick as the quickest of late: whoever is not may be dead, and others know as much.
         if rtt < self._quickest or not self._quickest:
             self._quickest = rtt
@@ -166,7 +165,7 @@ class Calls:
     def slow(self, call: Call, peer: Peer | None, now: float) -> None:
         """Its first wait has passed; due when it should be sent again."""
         call.slow = True
-        wait = 2 * self._give_up(peer) * _patience(self._late)
+        wait = 2 * self.wait(peer, now)
         if peer is None or peer.srtt == 0.0:
             wait = max(wait, self._limits.try_stranger)
         self._arm(call, max(call.first + wait, now + TICK))
@@ -179,6 +178,7 @@ class Calls:
     def end(self, call: Call) -> None:
         """It is over without an answer."""
         self.by_number.pop(call.number, None)
+        self._rest()
 
     def to(self, key: bytes) -> list[Call]:
         """Everything in flight to one peer."""
@@ -207,6 +207,11 @@ class Calls:
         else:
             wait = max(TYPICAL_WAITS * self._typical, limits.try_least)
         return min(wait, SLOW_MOST)
+
+    def _rest(self) -> None:
+        if not self.by_number:  # an idle node is not woken in vain
+            self._timers.clear()
+            self.soonest = inf
 
     def _arm(self, call: Call, due: float) -> None:
         call.due = due

@@ -33,7 +33,7 @@ class Asker(Protocol):
     limits: Limits
 
     def ask(self, contact: Contact, request: Request, waiter: Operation, now: float) -> None:
-        """Send a request; the waiter hears of it exactly once, ``slow`` apart."""
+        """Send a request; the waiter hears of it exactly once, ``slow`` and ``silent`` apart."""
 
     def seeds(self, target: bytes) -> list[Contact]:
         """Known contacts nearest to a point."""

@@ -24,7 +24,7 @@ class Place(Operation):
     ``near`` hears of those that hold it as soon as half of the nearest do, or all were asked; ``ended`` of all.
     """
 
-    __slots__ = ("_ended", "_far", "_flying", "_held", "_listing", "_near", "_nearing", "_spare")
+    __slots__ = ("_asked", "_ended", "_far", "_flying", "_held", "_listing", "_near", "_nearing", "_spare")
 
     def __init__(self, asker: Asker, listing: Verified[Listing], near: Ended, ended: Ended) -> None:
         super().__init__(asker)
@@ -38,6 +38,13 @@ class Place(Operation):
         """Farther ones, for near ones that refuse or are gone."""
         self._far: deque[Contact] = deque()
         self._flying = 0
+        self._asked: list[Contact] = []
+
+    def stop(self, now: float) -> list[Contact]:
+        """Place it with nobody else; those that have it or may get it yet."""
+        self.close()
+        self._tell_near(now)
+        return self._asked
 
     def choose(
         self,
@@ -49,6 +56,8 @@ class Place(Operation):
         now: float,
     ) -> None:
         """Place it with the right ones of these; see ``placement.places``."""
+        if self.over:
+            return
         limits, asker = self.asker.limits, self.asker
         near, far = places(target, sure, rumoured, held, known, asker.depth(), limits, asker.dice)
         self._far.extend(far)
@@ -62,6 +71,8 @@ class Place(Operation):
         self._go_on(now)
 
     def answered(self, call: Call, answer: Answer, now: float) -> None:
+        if self.over:
+            return
         self._flying -= 1
         if isinstance(answer, Stored) and answer.verdict == messages.STORED:
             self._held.append(call.contact)
@@ -70,6 +81,8 @@ class Place(Operation):
         self._go_on(now)
 
     def failed(self, call: Call, now: float) -> None:
+        if self.over:
+            return
         self._flying -= 1
         if self._nearing and self._spare:
             self._ask(self._spare.popleft(), now)
@@ -77,6 +90,7 @@ class Place(Operation):
 
     def _ask(self, contact: Contact, now: float) -> None:
         self._flying += 1
+        self._asked.append(contact)
         request = AddListing(MAKE_CALL, (self._listing.raw, self._listing.signature))
         self.asker.ask(contact, request, self, now)
 
@@ -84,11 +98,15 @@ class Place(Operation):
         if self.over:
             return
         self._nearing = self._nearing and self._flying > 0
-        if self._near is not None and (not self._nearing or len(self._held) >= self.asker.limits.k // 2):
-            near, self._near = self._near, None
-            near(list(self._held), now)
+        if not self._nearing or len(self._held) >= self.asker.limits.k // 2:
+            self._tell_near(now)
         while not self._nearing and self._far and self._flying < FAR_AT_ONCE:
             self._ask(self._far.popleft(), now)
         if not self._nearing and not self._flying and not self.over:
             self.close()
             self._ended(self._held, now)
+
+    def _tell_near(self, now: float) -> None:
+        if self._near is not None:
+            near, self._near = self._near, None
+            near(list(self._held), now)

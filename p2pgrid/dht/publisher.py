@@ -54,7 +54,7 @@ class Publisher:
         def over(held: list[Contact], at: float) -> None:
             one.placed(held)
             if one.rounds == number:  # no other round began meanwhile
-                one.busy = False
+                one.busy, one.placing = False, None
                 one.held = held
                 self.announcements.rest(one, self.possible_holders(), at)
             if not self.announcements.has(one.tag, one.dataset):  # withdrawn while it was being placed
@@ -62,6 +62,7 @@ class Publisher:
 
         operation = Place(engine, listing, near, over)
         engine.opened(operation)
+        one.placing = operation
         target = tag_key(one.tag)
         before = list(one.held)
 
@@ -78,6 +79,8 @@ class Publisher:
         one = self.announcements.remove(tag, dataset)
         if one is None:
             return False
+        if one.placing is not None:
+            one.placed(one.placing.stop(now))
         self._take_back(one, now)
         return True
 

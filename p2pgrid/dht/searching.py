@@ -164,17 +164,15 @@ class Search(Ranging):
         "_pages_left",
         "_readers",
         "_round",
+        "hasty",
         "limit",
         "tag",
     )
 
-    hasty = True
-    """Every listing has several holders."""
-
     def __init__(self, asker: Asker, tag: Tag, target: bytes, limit: int) -> None:
         super().__init__(asker, target)
         self.tag, self.limit, self._order = tag, limit, asker.dice()
-        self.sweep.sparing = limit == 1
+        self.hasty = self.sweep.sparing = limit == 1
         self._readers: list[Reader] = []
         self._keys: dict[Key, tuple[Verified[Listing], int]] = {}
         """Of each publisher and dataset: the newest listing so far, and how often there was a newer one."""
@@ -243,8 +241,9 @@ class Search(Ranging):
             self._read(holder, answer)
         if self.enough():
             self.step(now)
-        elif holder is not None and holder.asking:
-            holder.asking = False
+        elif self.sweep.heard(call.contact.id):  # a further page
+            if holder is not None:
+                holder.asking = False
             self.step(now)
         else:
             super().answered(call, answer, now)

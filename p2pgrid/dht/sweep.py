@@ -128,7 +128,7 @@ class Sweep:
         self._others: dict[bytes, list[Contact]] = {}
         """The same nodes at other addresses: a liar may name true keys at false ones."""
         self._nearest = -1
-        """The nearest range that is known of."""
+        """The nearest range that is known of and not deep."""
         self._flying = self._slow = 0
         self.asked = self.answered = 0
         self.most = limits.lookup_asked
@@ -196,6 +196,9 @@ class Sweep:
             state = self._states.get(contact.id, (ring, FAILED))[1]
             if state == DONE:
                 continue
+            if state == ASKED:  # told at several addresses: this one's turn comes when the one asked is silent
+                self._others.setdefault(contact.id, []).append(contact)
+                continue
             if self._others.get(contact.id) and not self.vouched(contact) and contact is self._told.get(contact.id):
                 self._others[contact.id].append(contact)
                 self._try_elsewhere(contact.id, ring)
@@ -222,13 +225,13 @@ class Sweep:
         return [
             (ring.asked, -r)
             for r, ring in self.rings.items()
-            if ring.wants(self._quota(r, ring), tries or max(ring.tries, self._quota(r, ring)) * self.wide)
+            if ring.wants(self._quota(r, ring), tries or max(ring.tries * self.wide, self._quota(r, ring)))
         ]
 
     def _quota(self, r: int, ring: Ring) -> int:
         """Answers wanted in a range: of the nearest that is known up to ``k``, as one of them may know a nearer one."""
         quota = ring.quota
-        if r == self._nearest and r <= self._depth + DEEP:
+        if r == self._nearest:
             quota = max(quota, self._limits.k)
         return quota * self.wide
 
@@ -350,5 +353,6 @@ class Sweep:
             else:
                 ring = Ring(self._each, 3 * self._each)
             self.rings[r] = ring
-            self._nearest = max(self._nearest, r)
+            if r <= self._depth + DEEP:
+                self._nearest = max(self._nearest, r)
         return ring

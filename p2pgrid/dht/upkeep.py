@@ -7,7 +7,7 @@ with its table or with the network, so an idle network cannot storm.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING, Final
 
 from p2pgrid.dht.announcements import Announcement
@@ -45,6 +45,7 @@ class Upkeep:
         "_forget",
         "_joining",
         "_limits",
+        "_own_at",
         "_rejoin",
         "_rejoin_at",
         "_saved",
@@ -67,6 +68,8 @@ class Upkeep:
         self._seek = SEEK_FIRST
         self._seek_at = now
         self._failed_first = False
+        self._own_at = inf
+        """When to look our own neighbourhood up."""
         self._sweep = now + FORGET_EVERY
         self.due = min(self._tick, self._forget)
 
@@ -118,7 +121,7 @@ class Upkeep:
                 self._fill(at)
             ended(bool(answered), at)
 
-        operation = engine.begin_join(len(bootstrap), len(saved), met, over)
+        operation = engine.begin_join(len(bootstrap), len(saved) + len(engine.table), met, over)
         for endpoint in bootstrap:
             engine.greet(endpoint, operation.greeted, now)
         operation.begin(now, saved)
@@ -141,9 +144,10 @@ class Upkeep:
         """After a join, look our own and far ranges up soon, spread by chance, so that every range is known."""
         engine, limits = self._engine, self._limits
         wanted = self._well_filled()
+        self._own_at = now + FILL_AFTER + (FILL_WITHIN - FILL_AFTER) * engine.chance()
         for bucket in engine.table.buckets:
             soon = FILL_AFTER + (FILL_WITHIN - FILL_AFTER) * engine.chance()
-            if len(bucket) < wanted or bucket is engine.table.buckets[-1]:
+            if len(bucket) < wanted:
                 bucket.last_updated = min(bucket.last_updated, now - limits.refresh + soon)
 
     def _well_filled(self) -> int:
@@ -187,16 +191,17 @@ class Upkeep:
         return (failed or living) if self._failed_first else (living or failed)
 
     def _refresh(self, now: float) -> None:
-        stale = self._engine.table.stale(now, self._limits.refresh)
-        if stale and len(self._engine.table):
-            bucket = stale[0]
-            bucket.last_updated = now
-            if bucket is self._engine.table.buckets[-1]:
-                # Our own neighbourhood: everybody in it counts, and in a small grid it is all of the grid.
-                everybody = 2 ** (SMALL + 1) if self._engine.depth() <= SMALL else self._limits.k
-                self._engine.walk(self._engine.own_id(), lambda found, at: None, now, everybody)
-            else:
-                self._engine.walk(self._point_in(bucket), lambda found, at: None, now, self._well_filled())
+        engine = self._engine
+        if not len(engine.table):
+            return
+        if now >= self._own_at:
+            # Everybody near us counts, and in a small grid that is all of the grid.
+            self._own_at = inf
+            everybody = 2 ** (SMALL + 1) if engine.depth() <= SMALL else self._limits.k
+            engine.walk(engine.own_id(), lambda found, at: None, now, everybody)
+        elif stale := engine.table.stale(now, self._limits.refresh):
+            stale[0].last_updated = now
+            engine.walk(self._point_in(stale[0]), lambda found, at: None, now, self._well_filled())
 
     def _seek_lost(self, now: float) -> None:
         """Try a peer again that was lost: after a partition, one that answers leads back to all the others."""

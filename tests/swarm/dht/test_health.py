@@ -63,7 +63,7 @@ def test_a_peer_that_is_gone_is_told_as_offline_for_an_hour(swarm: Any) -> None:
     swarm.kill(b)
     assert swarm.run(120.0, lambda: a.table.get(b.identity.id) is None)
     assert state(a, b, swarm.now) == "offline"
-    swarm.run(a.limits.gone_life)
+    swarm.run(a.limits.gone_life + 1.0)
     assert state(a, b, swarm.now) == "unknown"
     assert state(a, c, swarm.now) == "online"
 

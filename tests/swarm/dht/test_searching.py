@@ -105,3 +105,41 @@ def test_ten_thousand_listings_of_one_tag_load_nobody_and_are_all_paged_through(
     other = swarm.search(source.choice(nodes), "hot", limit=50)
     assert len(few) == len(other) == 50
     assert {v.record.dataset for v in few} != {v.record.dataset for v in other}
+
+
+def test_one_peer_that_is_much_nearer_than_the_others_hides_nothing(swarm):
+    nodes = swarm.grow(60)
+    publish(swarm, nodes[7], range(6))
+    swarm.run(10.0)
+    asker = swarm.make()
+    assert swarm.join(asker, nodes[0])
+    near, send = nodes[0].address, swarm.send
+
+    def unequal(data, source, target):
+        quick = {source, target} == {near, asker.address}
+        swarm.latency = (0.0005, 0.0005) if quick else (0.05, 0.05)
+        send(data, source, target)
+
+    swarm.send = unequal
+    for _ in range(3):
+        assert len({found.record.dataset for found in swarm.search(asker, "hot")}) == 6
+
+
+def test_who_announces_at_once_after_a_join_still_gets_to_know_its_neighbours(swarm):
+    swarm.grow(60)
+    late = swarm.make()
+    assert swarm.join(late, next(iter(swarm.engines.values())))
+    for number in range(8):
+        swarm.announce(late, f"tag-{number}", dataset(number))
+    swarm.run(60.0)
+    nearest = [an_id for an_id in swarm.nearest(late.identity.id, 13) if an_id != late.identity.id]
+    assert all(late.table.get(an_id) for an_id in nearest)
+
+
+def test_what_is_withdrawn_while_it_is_still_being_placed_stays_nowhere(swarm):
+    nodes = swarm.grow(60)
+    assert swarm.announce(nodes[5], "brief", dataset(1)) < 16, "it returns before everybody was asked"
+    assert nodes[5].publisher.withdraw(normalise_tag("brief"), dataset(1), swarm.now)
+    swarm.flush(nodes[5])
+    swarm.run(5.0)
+    assert not [node for node in nodes if node.store.total(normalise_tag("brief"))]

@@ -228,3 +228,38 @@ def test_nobody_alone_makes_a_range_look_known():
     assert not made.have()
     made.add(row[16:], spread=True)
     assert made.have() == 1 << 6
+
+
+def test_a_node_told_at_several_addresses_is_asked_at_one_at_a_time_and_the_sweep_ends():
+    made = sweep()
+    (first,) = crowd({6: 1})
+    made.add([first])
+    assert made.next() == [first]
+    made.slow(first)
+    others = []
+    for number in range(3):
+        other = Placed(int.from_bytes(first.key, "big"), 6)
+        other.endpoint = (f"30.0.{number}.1", 4000)
+        others.append(other)
+    made.add(others)
+    asked = run(made, {first.id})
+    assert {contact.endpoint for contact in asked} == {contact.endpoint for contact in others}
+    made.failed(first)
+    assert made.done(False)
+
+
+def test_a_wider_sweep_has_bounds_as_much_wider():
+    made = sweep()
+    silent, honest = crowd({4: 60}), [Placed(900 + n, 6) for n in range(8)]
+    made.add([*silent, *honest])
+    made.widen()
+    asked = ranges(run(made, {contact.id for contact in silent}))
+    assert asked[6] == 8
+    assert asked[4] == 2 * 3 * LIMITS.range_asked
+
+
+def test_an_id_beyond_the_depth_does_not_end_the_search_for_nearer_ones():
+    made = sweep()
+    row = crowd({4: 10, 20: 1})
+    made.add(row)
+    assert ranges(run(made))[4] == 10

@@ -205,3 +205,35 @@ def test_who_was_called_slow_in_haste_is_tried_again_no_sooner():
     calls.slow(one, known, 0.01)
     assert calls.due(0.59) == []
     assert calls.due(0.61) == [one]
+
+
+class Hasty(Operation):
+    """Who needs one answer of any."""
+
+    hasty = True
+
+
+def test_haste_tells_of_no_jam():
+    calls, hasty = Calls(LIMITS, 0), Hasty(None)
+    for _ in range(10):
+        one = Call(1, peer(), 17, b"", 0, hasty)
+        calls.begin(one, 0.01, 0.0)
+        calls.slow(one, peer(), 0.01)
+        calls.take(1, 17, bytes(32))
+        calls.measured(one, peer(), 0.1)
+    calm = peer(0.1)
+    assert calls.wait(calm, 0.1) == pytest.approx(calm.srtt + 4 * calm.var)
+
+
+def test_however_jammed_nobody_waits_longer_than_allowed_to_try_again():
+    calls, far = Calls(LIMITS, 0), peer(0.5)
+    for _ in range(100):
+        one = call()
+        calls.begin(one, 0.5, 0.0)
+        calls.slow(one, far, 0.5)
+        calls.take(1, 17, bytes(32))
+        calls.measured(one, far, 0.5)
+    one = call()
+    calls.begin(one, calls.wait(far, 0.0), 0.0)
+    calls.slow(one, far, 3.0)
+    assert calls.due(2 * LIMITS.try_most) == [one]
