@@ -190,9 +190,12 @@ class Sweep:
             wanting = self._wanting()
             if not wanting:
                 break
+            alone = self.sparing and not self.asked
+            if alone:  # whoever ground an id beyond the depth is not the one to ask
+                wanting = [one for one in wanting if -one[1] <= self._nearest] or wanting
             ring = self.rings[-min(wanting)[1]]
             self._turn = (self._turn * TURN + 1) % 2**64
-            contact = ring.pick(self._turn >> 20) if self.asked or not self.sparing else ring.nearest(self.target)
+            contact = ring.nearest(self.target) if alone else ring.pick(self._turn >> 20)
             state = self._states.get(contact.id, (ring, FAILED))[1]
             if state == DONE:
                 continue
@@ -240,7 +243,7 @@ class Sweep:
         most = self._limits.alpha + self.answered
         if self.sparing and self.asked == self._flying + self.answered:
             near = self._depth - SURE
-            if any(r >= near and (ring.asked or ring.known) for r, ring in self.rings.items()):
+            if any(near <= r <= self._nearest and (ring.asked or ring.known) for r, ring in self.rings.items()):
                 most = max(1, self.answered)
         return min(most, self._limits.sweep)
 

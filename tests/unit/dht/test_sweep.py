@@ -263,3 +263,12 @@ def test_an_id_beyond_the_depth_does_not_end_the_search_for_nearer_ones():
     row = crowd({4: 10, 20: 1})
     made.add(row)
     assert ranges(run(made))[4] == 10
+
+
+def test_an_id_ground_beyond_the_depth_is_not_the_one_asked_alone():
+    made = sweep()
+    made.sparing = True
+    rows = known({14: 1, 5: 4})
+    made.start(rows)
+    (first,) = made.next()
+    assert range_of(0, first.long_id) == 5
