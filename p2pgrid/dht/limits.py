@@ -87,8 +87,6 @@ class Limits:
     try_first: float = 0.25
     """Wait for the first answer of a peer never heard."""
     try_least: float = 0.03
-    slow_least: float = 0.01
-    """Nobody is called slow before this: it is what a pause of a busy process takes."""
     try_stranger: float = 0.2
     """A handshake is not tried again before this: it costs both sides 100 times a packet, and haste feeds a jam."""
     try_most: float = 3.0

@@ -23,7 +23,8 @@ WARM, STEADY, KILLED, AT_ONCE = 10_000, 20_000, 30_000, 40_000
 """Where the keys of each phase begin: nothing that is measured was looked up before."""
 WARM_MOST = 60.0
 """Seconds that warming up takes at most."""
-REST = 2.0
+REST = 3.0
+"""Seconds in which what was begun before comes to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,7 @@ async def rates(bench: Bench) -> None:
     for place, width in enumerate(bench.task.widths):
         keys = list(bench.range(AT_ONCE + 1000 * place))
         await fill(bench, keys[0])
+        await asyncio.sleep(REST)  # what goes on after a put has returned is not measured here
         for whole in (False, True) if bench.system.whole else (False,):
             warming = [bench.chance.choice(bench.range(WARM)) for _ in range(2 * width)]
             await pooled(
