@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from p2pgrid import crypto, wire
 from p2pgrid.errors import BadTag, Expired, Malformed, RemoteError, TooLarge
@@ -114,11 +115,11 @@ R = TypeVar("R", NodeRecord, Listing)
 R_co = TypeVar("R_co", NodeRecord, Listing, covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Verified(Generic[R_co]):
     """A record whose signature, key, id, times and sizes were checked, with the bytes that prove it.
 
-    Made by ``sign_*`` and ``verify_*`` only.
+    Made by ``sign_*`` and ``verify_*`` only, one for all in this process who hold the same bytes.
     """
 
     record: R_co
@@ -133,6 +134,12 @@ class Verified(Generic[R_co]):
     def to_wire(self) -> list[bytes]:
         """The pair that travels."""
         return [self.raw, self.signature]
+
+
+_held: WeakValueDictionary[tuple[bytes, bytes, bytes], Verified[Any]] = WeakValueDictionary()
+"""By context, body and signature: what is held anywhere in this process need not be read and checked again.
+
+Many nodes in one process hold the same listings, and a search hears the same bytes of many holders."""
 
 
 def with_fitting_title(listing: Listing) -> Listing:
@@ -188,6 +195,9 @@ def _verify(pair: Any, now: float, context: bytes, read: Callable[[dict[str, Any
     if not (isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(p, bytes) for p in pair)):
         raise Malformed("A record is no pair of bytes.")
     raw, signature = pair
+    held = _held.get((context, raw, signature))
+    if held is not None:
+        return _timely(held, now)
     fields = wire.unpack(raw, limit=MAX_RECORD, items=32)
     if not isinstance(fields, dict):
         raise Malformed("A record is no map.")
@@ -197,12 +207,18 @@ def _verify(pair: Any, now: float, context: bytes, read: Callable[[dict[str, Any
         raise
     except (KeyError, TypeError, ValueError, BadTag) as error:
         raise Malformed("A record lacks a field or has one of a wrong type.") from error
-    if record.issued > now + CLOCK_SLACK:
-        raise Expired("A record comes from the future.")
-    if record.issued + record.ttl <= now:
-        raise Expired("A record has expired.")
+    found = _timely(Verified(record, raw, signature), now)  # before the signature, which costs most
     crypto.verify(record.key, context, raw, signature)
-    return Verified(record, raw, signature)
+    _held[context, raw, signature] = found
+    return found
+
+
+def _timely(found: Verified[R], now: float) -> Verified[R]:
+    if found.record.issued > now + CLOCK_SLACK:
+        raise Expired("A record comes from the future.")
+    if found.expires <= now:
+        raise Expired("A record has expired.")
+    return found
 
 
 def _read_node(fields: dict[str, Any]) -> NodeRecord:

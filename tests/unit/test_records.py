@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 import pytest
 from hypothesis import given, settings
@@ -279,3 +280,37 @@ def test_the_bytes_of_a_record_do_not_change_between_versions() -> None:
 def test_a_listing_without_an_address_is_refused():
     with pytest.raises(Malformed):
         verify_listing(sign_listing(ALICE, replace(LISTING, addresses=())).to_wire(), now=NOW)
+
+
+def test_a_record_that_is_held_is_not_checked_twice_but_its_time_is():
+    pair = sign_listing(ALICE, LISTING).to_wire()
+    held = verify_listing(pair, now=NOW)
+    again = [bytes(bytearray(part)) for part in pair]
+    assert verify_listing(again, now=NOW) is held
+    with pytest.raises(Expired):
+        verify_listing(again, now=NOW + LISTING.ttl)
+    with pytest.raises(Expired):
+        verify_listing(again, now=NOW - CLOCK_SLACK - 1)
+
+
+def test_a_held_record_proves_no_other_bytes_signature_or_kind():
+    pair = sign_listing(ALICE, LISTING).to_wire()
+    held = verify_listing(pair, now=NOW)
+    forged = bytes([pair[1][0] ^ 1]) + pair[1][1:]
+    with pytest.raises(BadSignature):
+        verify_listing([pair[0], forged], now=NOW)
+    other = replace(LISTING, title="Other digits").body()
+    with pytest.raises(BadSignature):
+        verify_listing([other, pair[1]], now=NOW)
+    with pytest.raises(RemoteError):
+        verify_node(pair, now=NOW)
+    assert held.record == LISTING
+
+
+def test_a_record_that_nobody_holds_is_forgotten():
+    pair = sign_listing(ALICE, replace(LISTING, title="Forgotten")).to_wire()
+    held = verify_listing(pair, now=NOW)
+    seen = ref(held)
+    del held
+    assert seen() is None
+    assert verify_listing(pair, now=NOW).record.title == "Forgotten"
