@@ -66,16 +66,16 @@ class Hunt:
         """The next listing; None at the end, or when it is past the deadline (the loop's time)."""
         if len(self._given) >= self._limit:
             return None
+        loop = asyncio.get_running_loop()
         while not self._queue:
-            if self._open <= 0:
+            if self._open <= 0 or loop.time() >= deadline:
                 return None
-            self._reads = asyncio.get_running_loop().create_future()
+            self._reads = loop.create_future()
+            timer = loop.call_at(deadline, self._wake)
             try:
-                async with asyncio.timeout_at(deadline):
-                    await self._reads
-            except TimeoutError:
-                return None
+                await self._reads
             finally:
+                timer.cancel()
                 self._reads = None
         listing = self._queue.popleft()
         self._given.add((listing.record.key, listing.record.dataset))
@@ -91,6 +91,48 @@ class Hunt:
         for search in self._searches:
             search.close()
         self._searches.clear()
+        self._queue.clear()
+        self.end()
+
+
+class Finds:
+    """What a search finds, as it arrives: an asynchronous iterator.
+
+    The search ends at its deadline, with ``aclose``, or when nobody holds this any more.  Not an asynchronous
+    generator, as the loop keeps account of each of those in a weak set, which costs more than all else here.
+    """
+
+    __slots__ = ("_deadline", "_hunt", "_hunts")
+
+    def __init__(self, hunt: Hunt, deadline: float, hunts: set[Hunt]) -> None:
+        """``deadline``: the loop's time.  It is for the search alone: whoever reads may take longer over a listing."""
+        self._hunt, self._deadline, self._hunts = hunt, deadline, hunts
+        hunts.add(hunt)
+
+    def __aiter__(self) -> Finds:
+        return self
+
+    async def __anext__(self) -> Verified[Listing]:
+        try:
+            listing = await self._hunt.next(self._deadline)
+        except BaseException:
+            self._stop()
+            raise
+        if listing is None:
+            self._stop()
+            raise StopAsyncIteration
+        return listing
+
+    async def aclose(self) -> None:
+        """Stop, and forget what was not read."""
+        self._stop()
+
+    def _stop(self) -> None:
+        self._hunts.discard(self._hunt)
+        self._hunt.stop()
+
+    def __del__(self) -> None:
+        self._stop()
 
 
 def _told(listing: Verified[Listing]) -> tuple[object, ...]:

@@ -25,7 +25,7 @@ from p2pgrid.dht.messages import BUSY
 from p2pgrid.dht.messages import Pong as PongMessage
 from p2pgrid.dht.sampling import TagSample, best
 from p2pgrid.dht.trips import median
-from p2pgrid.dht.udp.hunt import Hunt
+from p2pgrid.dht.udp.hunt import Finds, Hunt
 from p2pgrid.dht.udp.sockets import DirectProtocol, bind, likely_ip, resolve
 from p2pgrid.errors import InvalidInput, NoBootstrap, RemoteError, Unreachable
 from p2pgrid.ids import NodeId, Tag, normalise_tag, normalise_tags, parse_node_id
@@ -311,7 +311,7 @@ class DhtNode:
         self._flush()
         return done
 
-    async def search(
+    def search(
         self,
         *tags: str,
         match: Literal["all", "any"] = "all",
@@ -320,7 +320,7 @@ class DhtNode:
     ) -> AsyncIterator[Verified[Listing]]:
         """Listings as they arrive, one a node and dataset; again when a newer one tells another address, name or title.
 
-        Keep the last of each (node id, dataset).
+        Keep the last of each (node id, dataset).  It begins at once, and stops when the iterator is closed or let go.
 
         ``match="all"``: the same dataset of the same node is listed under every tag.  Ends when everybody near was
         asked, after ``limit`` listings, or after ``timeout`` seconds.  Raises ``BadTag``, ``InvalidInput``.
@@ -332,16 +332,9 @@ class DhtNode:
             raise Unreachable("The DHT node was closed.")
         self._engine.counters["searches"] += 1
         hunt = Hunt(self._engine, wanted, match, limit, self._tell, time.monotonic())
-        self._hunts.add(hunt)
+        finds = Finds(hunt, self._loop.time() + timeout, self._hunts)
         self._flush()
-        try:
-            # The deadline is for us alone: it must not strike while whoever reads works on a listing.
-            deadline = self._loop.time() + timeout
-            while (listing := await hunt.next(deadline)) is not None:
-                yield listing
-        finally:
-            self._hunts.discard(hunt)
-            hunt.stop()
+        return finds
 
     async def sample_tags(self, text: str = "", *, limit: int = 100, timeout: float = 5.0) -> list[TagSample]:
         """Tags of the grid that ``text`` may begin or mean, the likeliest first; the most seen ones without a text.
