@@ -27,13 +27,14 @@ from p2pgrid.dht.operations import Ended, Join, Listener, Operation, PingOnce, W
 from p2pgrid.dht.packets import LARGEST_BODY, LARGEST_TICKETED, SERVER, Accept
 from p2pgrid.dht.profile import Profile, short_name
 from p2pgrid.dht.publisher import Publisher
+from p2pgrid.dht.ranges import range_of
 from p2pgrid.dht.routing import Table
 from p2pgrid.dht.sampling import Sample
 from p2pgrid.dht.searching import Found, Reader, Search, Seen, Survey
 from p2pgrid.dht.serve import Desk
 from p2pgrid.dht.sessions import Session
 from p2pgrid.dht.store import Store
-from p2pgrid.dht.sweep import Row
+from p2pgrid.dht.sweep import DEEP, Row
 from p2pgrid.dht.upkeep import Upkeep
 from p2pgrid.errors import Malformed, RemoteError
 from p2pgrid.ids import NodeId, Tag, tag_key
@@ -41,6 +42,8 @@ from p2pgrid.records import Listing, NodeRecord, Verified, verify_listing, verif
 
 LATELY: Final = 5.0
 """Seconds."""
+LIKELY: Final = 4
+"""Of so many nearest contacts, one is looked for whose id may be due to chance."""
 
 
 class Polled(NamedTuple):
@@ -244,6 +247,12 @@ class Engine:
     def around(self, target: bytes) -> list[Row]:
         rows = self.table.ranges(int.from_bytes(target, "big"))
         return [(r, [contact for contact in row if not contact.fails]) for r, row in rows]
+
+    def likely(self, target: bytes) -> Contact | None:
+        point = int.from_bytes(target, "big")
+        deep = self.depth() + DEEP
+        near = self.table.nearest(point, LIKELY, alive=True)
+        return next((peer for peer in near if range_of(point, peer.long_id) <= deep), None)
 
     def depth(self) -> float:
         if self._depth < 0:

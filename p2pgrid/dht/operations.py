@@ -41,6 +41,9 @@ class Asker(Protocol):
     def around(self, target: bytes) -> list[Row]:
         """Known contacts in every distance range around a point."""
 
+    def likely(self, target: bytes) -> Contact | None:
+        """The nearest known contact that is alive and not so near that its id must have been ground."""
+
     def depth(self) -> float:
         """log2 of the number of nodes in the network, roughly."""
 

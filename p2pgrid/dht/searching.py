@@ -12,7 +12,7 @@ from p2pgrid.dht.hearsay import Hearsay
 from p2pgrid.dht.messages import Answer, FindListings, FindNode, Nodes, Page, Request
 from p2pgrid.dht.operations import MAKE_CALL, Asker, Operation
 from p2pgrid.dht.placement import WITHDRAWN_TTL
-from p2pgrid.dht.ranges import ALL_RANGES
+from p2pgrid.dht.ranges import ALL_RANGES, range_of
 from p2pgrid.dht.sweep import Sweep
 from p2pgrid.errors import RemoteError
 from p2pgrid.ids import Tag
@@ -164,6 +164,7 @@ class Search(Ranging):
         "_pages_left",
         "_readers",
         "_round",
+        "_scouting",
         "hasty",
         "limit",
         "tag",
@@ -172,7 +173,7 @@ class Search(Ranging):
     def __init__(self, asker: Asker, tag: Tag, target: bytes, limit: int) -> None:
         super().__init__(asker, target)
         self.tag, self.limit, self._order = tag, limit, asker.dice()
-        self.hasty = self.sweep.sparing = limit == 1
+        self.hasty = self.sweep.sparing = self._scouting = limit == 1
         self._readers: list[Reader] = []
         self._keys: dict[Key, tuple[Verified[Listing], int]] = {}
         """Of each publisher and dataset: the newest listing so far, and how often there was a newer one."""
@@ -205,6 +206,21 @@ class Search(Ranging):
         here = self._holders[own] = Holder(None)
         for listing in listings:
             self.take(listing, None if listing.record.key == own else here)
+
+    def begin(self, now: float) -> None:
+        near = self.asker.likely(self.target) if self._scouting else None
+        if near is None:
+            self._scouting = False
+            super().begin(now)
+        else:  # most searches for one listing need nobody else, nor all that is known of the ranges
+            self.sweep.start([(range_of(self.sweep.target, near.long_id), [near])])
+            self.step(now)
+
+    def _look_around(self) -> None:
+        """The likeliest holder was not enough: take in all that we know."""
+        if self._scouting:
+            self._scouting = False
+            self.sweep.start(self.asker.around(self.target))
 
     def request(self) -> Request:
         return self._page(0)
@@ -246,11 +262,13 @@ class Search(Ranging):
                 holder.asking = False
             self.step(now)
         else:
+            self._look_around()
             super().answered(call, answer, now)
 
     def slow(self, call: Call, now: float) -> None:
         holder = self._holders.get(call.contact.key)
         if holder is None:
+            self._look_around()
             super().slow(call, now)
         elif holder.asking:  # its turn goes to another; what it may still answer counts
             holder.asking, holder.cursor = False, 0
@@ -262,6 +280,7 @@ class Search(Ranging):
             holder.asking, holder.cursor = False, 0
             self.step(now)
         else:
+            self._look_around()
             super().failed(call, now)
 
     def step(self, now: float) -> None:

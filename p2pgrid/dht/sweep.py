@@ -19,8 +19,8 @@ ASKED, SLOW, SILENT, DONE, FAILED = range(5)
 
 DEEP: Final = 2.0
 """A range more than so many bits beyond the depth has an honest node one time in 16 at most: fewer are asked there."""
-SURE: Final = 4.0
-"""From so many bits before the depth on, a range and all nearer ones together have about ``k`` nodes, all holders."""
+ALONE: Final = 3
+"""Who wants one listing asks so many one after the other, the nearest first; those near the tag hold what there is."""
 TINY: Final = 4.0
 """log2 of the nodes of a grid in which everybody is asked."""
 FEW: Final = 4
@@ -137,13 +137,15 @@ class Sweep:
         self.wide = 1
         """Times the usual quota; see ``widen``."""
         self.sparing = False
-        """Whether one listing is enough: then the nearest peer that we know is asked alone, if it is so near that it
-        should hold what there is."""
+        """Whether one listing is enough: then the nearest are asked one after the other, until one of them is slow."""
 
     def start(self, rows: Sequence[Row]) -> None:
-        """Begin with peers of our own table, by range; the lists are used up.  The table bounds address groups."""
+        """Begin with peers of our own table, by range; the lists are used up.  The table bounds address groups.
+
+        Again with more of them, before anybody told of others: whoever was asked counts as asked.
+        """
         for r, row in rows:
-            self._ring(r).known = row
+            self._ring(r).known = [one for one in row if one.id not in self._states] if self._states else row
 
     def add(self, contacts: Iterable[Contact], spread: bool = False) -> list[Contact]:
         """Take in contacts that one peer told; those already heard of change nothing.
@@ -190,10 +192,10 @@ class Sweep:
             wanting = self._wanting()
             if not wanting:
                 break
-            alone = self.sparing and not self.asked
-            if alone:  # whoever ground an id beyond the depth is not the one to ask
-                wanting = [one for one in wanting if -one[1] <= self._nearest] or wanting
-            ring = self.rings[-min(wanting)[1]]
+            alone = self.sparing and self.asked == self.answered < ALONE
+            # Whoever ground an id beyond the depth is not the one to ask alone.
+            near = [r for _, r in wanting if -r <= self._nearest] if alone else []
+            ring = self.rings[-(min(near) if near else min(wanting)[1])]
             self._turn = (self._turn * TURN + 1) % 2**64
             contact = ring.nearest(self.target) if alone else ring.pick(self._turn >> 20)
             state = self._states.get(contact.id, (ring, FAILED))[1]
@@ -239,13 +241,10 @@ class Sweep:
         return quota * self.wide
 
     def _at_once(self) -> int:
-        """Requests in flight; ``sparing``, one after the other until somebody is slow or the second had nothing."""
-        most = self._limits.alpha + self.answered
-        if self.sparing and self.asked == self._flying + self.answered:
-            near = self._depth - SURE
-            if any(near <= r <= self._nearest and (ring.asked or ring.known) for r, ring in self.rings.items()):
-                most = max(1, self.answered)
-        return min(most, self._limits.sweep)
+        """Requests in flight; ``sparing``, one after the other until somebody is slow or ``ALONE`` had nothing."""
+        if self.sparing and self.answered < ALONE and self.asked == self._flying + self.answered:
+            return 1
+        return min(self._limits.alpha + self.answered, self._limits.sweep)
 
     def have(self, everybody: bool = False) -> int:
         """A bit for each range of which enough contacts are known: as many as are to answer and two more.

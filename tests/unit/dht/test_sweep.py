@@ -198,11 +198,31 @@ def test_who_wants_one_listing_asks_several_once_the_first_is_slow():
     assert len(made.next()) == LIMITS.alpha
 
 
-def test_who_wants_one_listing_and_knows_nobody_near_asks_several_at_once():
+def test_who_wants_one_listing_goes_on_from_the_nearest_told_and_asks_several_when_three_had_nothing():
     made = sweep()
     made.sparing = True
     made.start(known({0: 16, 1: 16, 2: 8}))
-    assert len(made.next()) == LIMITS.alpha
+    (far,) = made.next()
+    assert range_of(0, far.long_id) == 2
+    told = crowd({5: 3})
+    made.add(told)
+    made.done_with(far.id)
+    for nearest in sorted(told, key=lambda one: one.long_id)[:2]:
+        assert made.next() == [nearest]
+        made.done_with(nearest.id)
+    assert len(made.next()) > LIMITS.alpha
+
+
+def test_who_was_asked_before_the_table_was_looked_through_is_not_asked_again():
+    made = sweep()
+    made.sparing = True
+    rows = known({4: 3})
+    (likely, *others) = sorted(rows[0][1], key=lambda one: one.long_id)
+    made.start([(4, [likely])])
+    assert made.next() == [likely]
+    made.slow(likely)
+    made.start(rows)
+    assert likely not in run(made, {one.id for one in others})
 
 
 def test_nothing_found_is_not_over_while_a_slow_one_may_still_know():
