@@ -166,7 +166,9 @@ def _password(file: Path | None) -> str | None:
         return None
     if str(file) == "-":
         if sys.stdin.isatty():
-            return str(typer.prompt("The owner's password", hide_input=True, confirmation_prompt=True, err=True))
+            from p2pgrid.cli.where import typed_password
+
+            return typed_password("The owner's password", confirm=True)
         return _first_line(sys.stdin.readline(), "standard input")
     try:
         return _first_line(file.expanduser().read_text(encoding="utf-8"), str(file))

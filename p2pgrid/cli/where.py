@@ -187,6 +187,13 @@ def ask_password(prompt: str, *, confirm: bool = False) -> str:
     if not sys.stdin.isatty():
         fix = f"Set it in the environment: export {PASSWORD_VARIABLE}=..."
         raise WrongUse("A password is needed, and there is no terminal to ask on.", fix=fix)
+    return typed_password(prompt, confirm=confirm)
+
+
+def typed_password(prompt: str, *, confirm: bool) -> str:
+    """A password from the terminal, which does not show it."""
+    import getpass  # noqa: F401 - else it is imported after the prompt was shown, and an interrupt would meet that
+
     import typer
 
     return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True))
