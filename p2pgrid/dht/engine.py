@@ -478,6 +478,7 @@ class Engine:
         if not peer.fails:
             peer.asked = asked
         peer.fails += 1
+        self.upkeep.doubt(peer)
         # When nobody at all was heard since, it may be our own network that is down: then nobody is to blame.
         if self.heard_any <= peer.asked or self.table.get(peer.id) is not peer:
             return

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 from typing import Final, Literal
 
 from p2pgrid.dht.contacts import Peer
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.trips import median
+
+CALM_PEERS: Final = 16
+CALM_MOST: Final = 4.0
 
 State = Literal["online", "busy", "offline"]
 
@@ -32,9 +36,15 @@ def state_of(peer: Peer, limits: Limits) -> State:
 def probe_interval(peers: int, limits: Limits) -> float:
     """Seconds within which each of so many peers is asked once, when nothing else is said to it.
 
-    One peer is probed every ``probe_gap``, none more often than every ``probe_age``.
+    ``probes`` of them are asked in one turn, none more often than every ``probe_age``.
     """
-    return max(limits.probe_age, peers * limits.probe_gap) + limits.probe_gap
+    turn = limits.probe_gap * calm(peers)
+    return max(limits.probe_age, ceil(peers / limits.probes) * turn) + turn
+
+
+def calm(peers: int) -> float:
+    """Times as long as usual that a turn of upkeep takes when there is nothing to do but to probe so many peers."""
+    return min(max(peers / CALM_PEERS, 1.0), CALM_MOST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,8 @@ class Publisher:
         """What our listings say has changed: place them again soon."""
         for one in self.announcements.all():
             one.due = min(one.due, now)
+        if len(self.announcements):
+            self._engine.upkeep.hurry(now)
 
     def _take_back(self, one: Announcement, now: float) -> None:
         profile = self._engine.profile

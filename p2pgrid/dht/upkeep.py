@@ -1,17 +1,20 @@
 """What a node does by itself, one small thing at a time: probe, refresh, republish, forget, join again.
 
-One probe and at most one refresh in ``probe_gap`` seconds, spread by chance: what an idle node sends does not grow
-with its table or with the network, so an idle network cannot storm.
+A few probes and at most one refresh in a turn, spread by chance: what an idle node sends does not grow with its table
+or with the network, so an idle network cannot storm.  A turn takes ``probe_gap`` seconds, and longer when all is calm.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from math import ceil, inf
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from p2pgrid.dht.announcements import Announcement
 from p2pgrid.dht.contacts import Contact, Endpoint, Peer
+from p2pgrid.dht.health import calm
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.messages import Pong
 from p2pgrid.dht.routing import Bucket
@@ -20,7 +23,7 @@ from p2pgrid.ids import ID_BYTES
 if TYPE_CHECKING:
     from p2pgrid.dht.engine import Engine
 
-FORGET_EVERY: Final = 30.0
+FORGET_EVERY: Final = 120.0
 FILL_AFTER: Final = 8.0
 FILL_WITHIN: Final = 30.0
 """Seconds after a join in which the table is filled: not at once, as where many join together, all would."""
@@ -34,6 +37,8 @@ SEEK_MOST: Final = 240.0
 REPUBLISH_AT_ONCE: Final = 4
 """Rounds of our own listings under way at the same time, when they are few."""
 
+_PROBED: Final = attrgetter("probed")
+
 
 class Upkeep:
     """Timers of one engine; ``due`` is the next."""
@@ -41,13 +46,14 @@ class Upkeep:
     __slots__ = (
         "_bootstrap",
         "_engine",
-        "_failed_first",
+        "_failing",
         "_forget",
         "_joining",
         "_limits",
         "_own_at",
         "_rejoin",
         "_rejoin_at",
+        "_round",
         "_saved",
         "_seek",
         "_seek_at",
@@ -67,11 +73,15 @@ class Upkeep:
         self._rejoin_at = now
         self._seek = SEEK_FIRST
         self._seek_at = now
-        self._failed_first = False
+        self._failing: dict[bytes, Peer] = {}
+        """Who did not answer when last asked, perhaps in the table no more."""
+        self._round: deque[Peer] = deque()
+        """Whom to probe next; all were looked at when the round began, as that is most of what a turn costs."""
         self._own_at = inf
         """When to look our own neighbourhood up."""
-        self._sweep = now + FORGET_EVERY
-        self.due = min(self._tick, self._forget)
+        self._sweep = inf
+        """When the next listing expires."""
+        self.due = self._tick
 
     def run(self, now: float) -> None:
         """Do what is due."""
@@ -80,15 +90,15 @@ class Upkeep:
         try:
             self._run(now)
         finally:
-            self.due = min(self._tick, self._forget, self._sweep)
+            self.due = min(self._tick, self._sweep)
 
     def _run(self, now: float) -> None:
-        if now >= self._forget:
-            self._forget = now + FORGET_EVERY
-            self._engine.drop_idle(now)
         self._sweep = self._engine.sweep(now)
         if now >= self._tick:
-            self._tick = now + self._limits.probe_gap * (0.75 + 0.5 * self._engine.chance())
+            self._tick = now + self._limits.probe_gap  # whatever fails below
+            if now >= self._forget:
+                self._forget = now + FORGET_EVERY
+                self._engine.drop_idle(now)
             self._republish(now)
             if self._engine.profile.card.server:
                 self._probe(now)
@@ -96,6 +106,15 @@ class Upkeep:
                 self._seek_lost(now)
             if not self._joining and all(peer.fails for peer in self._engine.table.peers()):
                 self._join_again(now)
+            self._tick = now + self._turn(now) * (0.75 + 0.5 * self._engine.chance())
+
+    def _turn(self, now: float) -> float:
+        """Seconds until the next turn, on the average."""
+        engine, limits = self._engine, self._limits
+        busy = self._failing or self._own_at < inf or len(engine.publisher.announcements) > REPUBLISH_AT_ONCE
+        if busy or engine.table.stale(now, limits.refresh):
+            return limits.probe_gap
+        return limits.probe_gap * calm(len(engine.table))
 
     def join(
         self,
@@ -129,8 +148,16 @@ class Upkeep:
     def met_somebody(self, now: float) -> None:
         """A new peer is in the table: learn its name soon if there are few, so that a small grid is shown whole."""
         if len(self._engine.table) <= FEW:
-            self._tick = min(self._tick, now + 1.0)
-            self.due = min(self.due, self._tick)
+            self.hurry(now)
+
+    def doubt(self, peer: Peer) -> None:
+        """It did not answer: it is asked again until it does, or leaves the table."""
+        self._failing[peer.id] = peer
+
+    def hurry(self, now: float) -> None:
+        """There is something to do: let the next turn come soon."""
+        self._tick = min(self._tick, now + 1.0)
+        self.due = min(self.due, self._tick)
 
     def _join_again(self, now: float) -> None:
         """Nobody is left: ask where we began, ever more rarely."""
@@ -155,40 +182,38 @@ class Upkeep:
         return self._limits.k if self._engine.depth() <= SMALL else 3 * self._limits.k // 4
 
     def _probe(self, now: float) -> None:
-        peer = self._whom(now)
-        if peer is None:
-            return
-        peer.probed = now
-        engine = self._engine
-
         def answered(pong: Pong | None, rtt: float) -> None:
             """The engine has noted all there is to note."""
 
-        engine.ping(peer, False, answered, now)
+        for peer in self._whom(now):
+            peer.probed = now
+            self._engine.ping(peer, False, answered, now)
 
-    def _whom(self, now: float) -> Peer | None:
-        """The peer to probe: one that failed, and every other time whoever was longest neither probed nor answered.
+    def _whom(self, now: float) -> list[Peer]:
+        """The peers to probe: one that failed at most, and those that were longest neither probed nor answered.
 
-        Were failed ones always first, half of a table that dies would keep us from hearing the rest, and while nobody
-        is heard, nobody is blamed.
+        Were failed ones first, half of a table that dies would keep us from hearing the rest, and while nobody is
+        heard, nobody is blamed.
         Who speaks to us is probed as well: that it lives is known then, how quick it is and what it says of its load
         is not.
         """
-        self._failed_first = not self._failed_first
-        limits = self._limits
+        limits, table = self._limits, self._engine.table
+        self._failing = {
+            an_id: peer for an_id, peer in self._failing.items() if peer.fails and table.get(an_id) is peer
+        }
+        failed = [peer for peer in self._failing.values() if now - peer.probed >= limits.probe_gap]
+        chosen = [min(failed, key=_PROBED)] if failed else []
+        size = len(table)
+        if not self._round or size <= 2 * limits.k:
+            self._round = deque(sorted(table.peers(), key=_PROBED))
         # So that a small grid is shown with its names at once, who told none yet is asked in any case.
-        named = len(self._engine.table) > FEW
-        failed: Peer | None = None
-        living: Peer | None = None
-        for peer in self._engine.table.peers():
-            if peer.fails:
-                if (failed is None or peer.probed < failed.probed) and now - peer.probed >= limits.probe_gap:
-                    failed = peer
-            elif (living is None or peer.probed < living.probed) and (
-                now - peer.probed >= limits.probe_age or not (named or peer.seq)
-            ):
-                living = peer
-        return (failed or living) if self._failed_first else (living or failed)
+        named = size > FEW
+        while self._round and len(chosen) < limits.probes:
+            peer = self._round.popleft()
+            due = now - peer.probed >= limits.probe_age or not (named or peer.seq)
+            if due and not peer.fails and table.get(peer.id) is peer:
+                chosen.append(peer)
+        return chosen
 
     def _refresh(self, now: float) -> None:
         engine = self._engine
