@@ -28,6 +28,8 @@ DEPTH_SLACK: Final = 5.0
 """log2 of a network in which even an empty table could be."""
 ADDRESS_AT: Final = KEY + 2
 """Where the address begins in a packed contact: after key and port."""
+MARKS: Final = 1024
+"""Bits that tell addresses apart: of 100 peers one in ten strangers is mistaken for one, and looked for."""
 
 
 class Bucket(KBucket):  # type: ignore[misc]
@@ -104,6 +106,8 @@ class Table(RoutingTable):  # type: ignore[misc]
         self.began = now
         self.crowded = 0
         """How often a peer was kept out, or had to go, because of its address group."""
+        self._marks = 0
+        """A bit for the address of each peer ever added: most newcomers' is not among them, and nobody is compared."""
         super().__init__(None, limits.k, None)
 
     def flush(self) -> None:
@@ -143,6 +147,7 @@ class Table(RoutingTable):  # type: ignore[misc]
         while self._splits(index, node):
             self.split_bucket(index)
             index = self.index(node.long_id)
+        self._marks |= _mark(node.endpoint)
         return self.buckets[index].add_node(node)
 
     def remove_contact(self, node: Contact) -> None:
@@ -159,6 +164,7 @@ class Table(RoutingTable):  # type: ignore[misc]
         waiting = bucket.replacement_nodes.pop(peer.id, None) is not None
         held = bucket.nodes.pop(peer.id, None) is not None
         peer.moved(*endpoint)
+        self._marks |= _mark(endpoint)
         if not (held or waiting):
             return False
         if not self._has_room(peer, index):
@@ -177,7 +183,15 @@ class Table(RoutingTable):  # type: ignore[misc]
 
     def at(self, endpoint: Endpoint) -> list[Peer]:
         """Those in a bucket that are to be found at this address."""
-        return [peer for bucket in self.buckets for peer in bucket.nodes.values() if peer.endpoint == endpoint]
+        if not self._marks & _mark(endpoint):
+            return []
+        found = [peer for bucket in self.buckets for peer in bucket.nodes.values() if peer.endpoint == endpoint]
+        if not found:  # of somebody who left, or by chance
+            self._marks = 0
+            for bucket in self.buckets:
+                for peer in bucket.everybody():
+                    self._marks |= _mark(peer.endpoint)
+        return found
 
     def __len__(self) -> int:
         return sum([len(bucket.nodes) for bucket in self.buckets])
@@ -306,3 +320,7 @@ class Table(RoutingTable):  # type: ignore[misc]
             for peer in bucket.everybody()
             if peer.packed[ADDRESS_AT:stop] == prefix and len(peer.packed) == size
         ]
+
+
+def _mark(endpoint: Endpoint) -> int:
+    return 1 << hash(endpoint) % MARKS

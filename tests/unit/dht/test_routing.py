@@ -153,3 +153,21 @@ def test_a_few_ids_ground_next_to_ours_hardly_change_the_depth():
         near.id = near.long_id.to_bytes(20, "big")
         made.add_contact(near)
     assert made.depth() <= honest + 2
+
+
+@given(st.lists(st.tuples(st.sampled_from("amr"), st.integers(0, 40), st.integers(0, 12)), max_size=80))
+def test_who_is_at_an_address_is_told_exactly_whoever_came_moved_and_left(steps):
+    made = Table(bytes(20), Limits(k=4, cache=3, bucket_group=100, table_group=100), 0.0)
+    peers = [peer(number) for number in range(41)]
+    for step, number, place in steps:
+        one, where = peers[number], (f"10.1.0.{place + 1}", 4000)
+        if step == "a" and made.get(one.id) is None:
+            one.moved(*where)
+            made.add_contact(one)
+        elif step == "m":
+            made.move(one, where)
+        elif step == "r":
+            made.remove_contact(one)
+        for other in range(13):
+            at = (f"10.1.0.{other + 1}", 4000)
+            assert made.at(at) == [known for known in made.peers() if known.endpoint == at]
