@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any, Final, Generic, TypeVar
 from weakref import WeakValueDictionary
 
@@ -113,6 +113,7 @@ class Listing:
 
 R = TypeVar("R", NodeRecord, Listing)
 R_co = TypeVar("R_co", NodeRecord, Listing, covariant=True)
+V = TypeVar("V", bound="Verified[Any]")
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -134,12 +135,6 @@ class Verified(Generic[R_co]):
     def to_wire(self) -> list[bytes]:
         """The pair that travels."""
         return [self.raw, self.signature]
-
-
-_held: WeakValueDictionary[tuple[bytes, bytes, bytes], Verified[Any]] = WeakValueDictionary()
-"""By context, body and signature: what is held anywhere in this process need not be read and checked again.
-
-Many nodes in one process hold the same listings, and a search hears the same bytes of many holders."""
 
 
 def with_fitting_title(listing: Listing) -> Listing:
@@ -174,12 +169,12 @@ def sign_listing(identity: crypto.Identity, listing: Listing) -> Verified[Listin
 
 def verify_node(pair: Any, *, now: float) -> Verified[NodeRecord]:
     """Read and check a node record.  Raises a ``RemoteError``."""
-    return _verify(pair, now, NODE_CONTEXT, _read_node)
+    return _verify(pair, now, NODE_CONTEXT)
 
 
 def verify_listing(pair: Any, *, now: float) -> Verified[Listing]:
     """Read and check a listing.  Raises a ``RemoteError``."""
-    return _verify(pair, now, LISTING_CONTEXT, _read_listing)
+    return _verify(pair, now, LISTING_CONTEXT)
 
 
 def _sign(identity: crypto.Identity, record: R, context: bytes) -> Verified[R]:
@@ -191,34 +186,46 @@ def _sign(identity: crypto.Identity, record: R, context: bytes) -> Verified[R]:
     return Verified(record, raw, identity.sign(context, raw))
 
 
-def _verify(pair: Any, now: float, context: bytes, read: Callable[[dict[str, Any]], R]) -> Verified[R]:
+def _verify(pair: Any, now: float, context: bytes) -> Verified[Any]:
     if not (isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(p, bytes) for p in pair)):
         raise Malformed("A record is no pair of bytes.")
-    raw, signature = pair
-    held = _held.get((context, raw, signature))
-    if held is not None:
-        return _timely(held, now)
-    fields = wire.unpack(raw, limit=MAX_RECORD, items=32)
-    if not isinstance(fields, dict):
-        raise Malformed("A record is no map.")
-    try:
-        record = read(fields)
-    except RemoteError:
-        raise
-    except (KeyError, TypeError, ValueError, BadTag) as error:
-        raise Malformed("A record lacks a field or has one of a wrong type.") from error
-    found = _timely(Verified(record, raw, signature), now)  # before the signature, which costs most
-    crypto.verify(record.key, context, raw, signature)
-    _held[context, raw, signature] = found
-    return found
-
-
-def _timely(found: Verified[R], now: float) -> Verified[R]:
+    found = _checked(context, pair[0], pair[1])
     if found.record.issued > now + CLOCK_SLACK:
         raise Expired("A record comes from the future.")
     if found.expires <= now:
         raise Expired("A record has expired.")
     return found
+
+
+def _while_held(check: Callable[[bytes, bytes, bytes], V]) -> Callable[[bytes, bytes, bytes], V]:
+    """Remember what a function of nothing but its arguments returned, as long as anybody in this process holds it."""
+    held: WeakValueDictionary[tuple[bytes, bytes, bytes], V] = WeakValueDictionary()
+
+    @wraps(check)
+    def remembered(context: bytes, raw: bytes, signature: bytes) -> V:
+        key = (context, raw, signature)
+        found = held.get(key)
+        if found is None:
+            found = held[key] = check(context, raw, signature)
+        return found
+
+    return remembered
+
+
+@_while_held
+def _checked(context: bytes, raw: bytes, signature: bytes) -> Verified[Any]:
+    """Everything but the times.  Many nodes of one process hold the same listings, and each costs a signature."""
+    fields = wire.unpack(raw, limit=MAX_RECORD, items=32)
+    if not isinstance(fields, dict):
+        raise Malformed("A record is no map.")
+    try:
+        record = _read_node(fields) if context == NODE_CONTEXT else _read_listing(fields)
+    except RemoteError:
+        raise
+    except (KeyError, TypeError, ValueError, BadTag) as error:
+        raise Malformed("A record lacks a field or has one of a wrong type.") from error
+    crypto.verify(record.key, context, raw, signature)
+    return Verified(record, raw, signature)
 
 
 def _read_node(fields: dict[str, Any]) -> NodeRecord:

@@ -195,7 +195,7 @@ class Calls:
         quickest = self._quickest * 0.5 ** ((now - self._measured_at) / JAM_LIFE)
         if peer is not None:
             quickest = max(quickest, best(peer.trips))
-        return min(wait, max(HASTE * quickest, self._limits.try_least)) if quickest else wait
+        return min(wait, max(HASTE * quickest, self._limits.hasty_least)) if quickest else wait
 
     def _give_up(self, peer: Peer | None) -> float:
         """How long an answer of this peer may take, all being well, in seconds; half of when it is asked again."""

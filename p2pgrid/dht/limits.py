@@ -87,6 +87,8 @@ class Limits:
     try_first: float = 0.25
     """Wait for the first answer of a peer never heard."""
     try_least: float = 0.03
+    hasty_least: float = 0.02
+    """The same where others can answer as well, and are asked then."""
     try_stranger: float = 0.2
     """A handshake is not tried again before this: it costs both sides 100 times a packet, and haste feeds a jam."""
     try_most: float = 3.0

@@ -137,7 +137,7 @@ class Sweep:
         self.wide = 1
         """Times the usual quota; see ``widen``."""
         self.sparing = False
-        """Whether one listing is enough: then the nearest are asked one after the other, until one of them is slow."""
+        """Whether one listing is enough: then the nearest are asked, one after the other until one of them is slow."""
 
     def start(self, rows: Sequence[Row]) -> None:
         """Begin with peers of our own table, by range; the lists are used up.  The table bounds address groups.
@@ -192,12 +192,11 @@ class Sweep:
             wanting = self._wanting()
             if not wanting:
                 break
-            alone = self.sparing and self.asked == self.answered < ALONE
             # Whoever ground an id beyond the depth is not the one to ask alone.
-            near = [r for _, r in wanting if -r <= self._nearest] if alone else []
+            near = [r for _, r in wanting if -r <= self._nearest] if self.sparing and self.answered < ALONE else []
             ring = self.rings[-(min(near) if near else min(wanting)[1])]
             self._turn = (self._turn * TURN + 1) % 2**64
-            contact = ring.nearest(self.target) if alone else ring.pick(self._turn >> 20)
+            contact = ring.nearest(self.target) if near else ring.pick(self._turn >> 20)
             state = self._states.get(contact.id, (ring, FAILED))[1]
             if state == DONE:
                 continue
@@ -241,9 +240,12 @@ class Sweep:
         return quota * self.wide
 
     def _at_once(self) -> int:
-        """Requests in flight; ``sparing``, one after the other until somebody is slow or ``ALONE`` had nothing."""
-        if self.sparing and self.answered < ALONE and self.asked == self._flying + self.answered:
-            return 1
+        """Requests in flight, the slow apart.
+
+        ``sparing``, one until ``ALONE`` had nothing, and one more for each that is slow.
+        """
+        if self.sparing and self.answered < ALONE:
+            return min(1 + self.asked - self._flying - self.answered, self._limits.alpha)
         return min(self._limits.alpha + self.answered, self._limits.sweep)
 
     def have(self, everybody: bool = False) -> int:

@@ -189,12 +189,18 @@ def test_who_wants_one_listing_asks_the_nearest_known_peer_alone():
     assert len(made.next()) == 1, "it had nothing: one more"
 
 
-def test_who_wants_one_listing_asks_several_once_the_first_is_slow():
+def test_who_wants_one_listing_asks_the_next_nearest_and_one_more_for_each_that_is_slow():
     made = sweep()
     made.sparing = True
-    made.start(known({0: 16, 3: 8, 5: 4}))
+    rows = known({0: 16, 3: 8, 5: 2})
+    nearest = sorted((contact for _, row in rows for contact in row), key=lambda contact: contact.long_id)
+    made.start(rows)
     (first,) = made.next()
     made.slow(first)
+    second = made.next()
+    assert second == nearest[1:3]
+    made.slow(second[0])
+    made.slow(second[1])
     assert len(made.next()) == LIMITS.alpha
 
 
