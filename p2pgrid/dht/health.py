@@ -17,6 +17,9 @@ from p2pgrid.dht.trips import median
 
 CALM_PEERS: Final = 16
 CALM_MOST: Final = 4.0
+CALM_ROUND: Final = 1200.0
+"""Seconds within which all peers are probed, however calm it is, as long as a turn in ``probe_gap`` is enough for it.
+Less than ``session_idle``, so that no probe costs a handshake."""
 
 State = Literal["online", "busy", "offline"]
 
@@ -38,13 +41,14 @@ def probe_interval(peers: int, limits: Limits) -> float:
 
     ``probes`` of them are asked in one turn, none more often than every ``probe_age``.
     """
-    turn = limits.probe_gap * calm(peers)
+    turn = calm_turn(peers, limits)
     return max(limits.probe_age, ceil(peers / limits.probes) * turn) + turn
 
 
-def calm(peers: int) -> float:
-    """Times as long as usual that a turn of upkeep takes when there is nothing to do but to probe so many peers."""
-    return min(max(peers / CALM_PEERS, 1.0), CALM_MOST)
+def calm_turn(peers: int, limits: Limits) -> float:
+    """Seconds that a turn of upkeep takes when there is nothing to do but to probe so many peers."""
+    calm = limits.probe_gap * min(peers / CALM_PEERS, CALM_MOST)
+    return max(limits.probe_gap, min(calm, CALM_ROUND / max(1, ceil(peers / limits.probes))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,8 @@ class Limits:
     """Handshakes that we began and that are not answered yet."""
     session_life: float = 3600.0
     """After this, new keys are agreed."""
-    session_idle: float = 900.0
-    """A session without a packet for this long is dropped."""
+    session_idle: float = 1800.0
+    """A session without a packet for this long is dropped; longer than from one probe to the next."""
     secret_life: float = 120.0
     """Cookies, tickets and ephemeral keys live for one to two of these."""
     init_slack: float = 600.0
@@ -110,7 +110,7 @@ class Limits:
     """Listings in one answer, if the datagram holds them."""
 
     probe_gap: float = 5.0
-    """A turn of upkeep in this time, and up to four times as long when all is calm (``health.calm``): what an idle node
+    """A turn of upkeep in this time, and up to four times as long when all is calm (``health.calm_turn``): what an idle node
     sends does not grow with its table."""
     probes: int = 2
     """Peers asked in one turn whether they are there."""

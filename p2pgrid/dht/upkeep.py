@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from p2pgrid.dht.announcements import Announcement
 from p2pgrid.dht.contacts import Contact, Endpoint, Peer
-from p2pgrid.dht.health import calm
+from p2pgrid.dht.health import calm_turn
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.messages import Pong
 from p2pgrid.dht.routing import Bucket
@@ -114,7 +114,7 @@ class Upkeep:
         busy = self._failing or self._own_at < inf or len(engine.publisher.announcements) > REPUBLISH_AT_ONCE
         if busy or engine.table.stale(now, limits.refresh):
             return limits.probe_gap
-        return limits.probe_gap * calm(len(engine.table))
+        return calm_turn(len(engine.table), limits)
 
     def join(
         self,

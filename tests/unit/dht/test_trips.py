@@ -64,6 +64,7 @@ def test_its_own_word_and_its_silence_count() -> None:
 def test_a_probe_interval_grows_with_the_table() -> None:
     limits = Limits(probe_age=15.0, probe_gap=5.0)
     assert [probe_interval(peers, limits) for peers in (0, 6, 8, 16, 100)] == [20.0, 20.0, 25.0, 45.0, 1020.0]
+    assert probe_interval(250, limits) < 1250.0 < limits.session_idle
 
 
 def test_the_gone_are_told_for_a_while_and_are_bounded() -> None:
