@@ -110,8 +110,8 @@ class Limits:
     """Listings in one answer, if the datagram holds them."""
 
     probe_gap: float = 5.0
-    """A turn of upkeep in this time, and up to four times as long when all is calm (``health.calm_turn``): what an idle node
-    sends does not grow with its table."""
+    """A turn of upkeep in this time, and up to four times as long when all is calm (``health.calm_turn``): what an idle
+    node sends does not grow with its table."""
     probes: int = 2
     """Peers asked in one turn whether they are there."""
     probe_age: float = 15.0
