@@ -113,14 +113,13 @@ class Listing:
 
 R = TypeVar("R", NodeRecord, Listing)
 R_co = TypeVar("R_co", NodeRecord, Listing, covariant=True)
-V = TypeVar("V", bound="Verified[Any]")
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Verified(Generic[R_co]):
     """A record whose signature, key, id, times and sizes were checked, with the bytes that prove it.
 
-    Made by ``sign_*`` and ``verify_*`` only, one for all in this process who hold the same bytes.
+    Made by ``sign_*`` and ``verify_*`` only; the latter make one for all in this process who hold the same bytes.
     """
 
     record: R_co
@@ -189,32 +188,39 @@ def _sign(identity: crypto.Identity, record: R, context: bytes) -> Verified[R]:
 def _verify(pair: Any, now: float, context: bytes) -> Verified[Any]:
     if not (isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(p, bytes) for p in pair)):
         raise Malformed("A record is no pair of bytes.")
-    found = _checked(context, pair[0], pair[1])
-    if found.record.issued > now + CLOCK_SLACK:
-        raise Expired("A record comes from the future.")
-    if found.expires <= now:
-        raise Expired("A record has expired.")
+    found = _checked(now, context, pair[0], pair[1])
+    _check_time(found.record, now)
     return found
 
 
-def _while_held(check: Callable[[bytes, bytes, bytes], V]) -> Callable[[bytes, bytes, bytes], V]:
-    """Remember what a function of nothing but its arguments returned, as long as anybody in this process holds it."""
-    held: WeakValueDictionary[tuple[bytes, bytes, bytes], V] = WeakValueDictionary()
+def _check_time(record: NodeRecord | Listing, now: float) -> None:
+    if record.issued > now + CLOCK_SLACK:
+        raise Expired("A record comes from the future.")
+    if record.issued + record.ttl <= now:
+        raise Expired("A record has expired.")
+
+
+Check = Callable[[float, bytes, bytes, bytes], Verified[Any]]
+
+
+def _while_held(check: Check) -> Check:
+    """Remember what was found, whatever the time was, as long as anybody in this process holds it."""
+    held: WeakValueDictionary[tuple[bytes, bytes, bytes], Verified[Any]] = WeakValueDictionary()
 
     @wraps(check)
-    def remembered(context: bytes, raw: bytes, signature: bytes) -> V:
+    def remembered(now: float, context: bytes, raw: bytes, signature: bytes) -> Verified[Any]:
         key = (context, raw, signature)
         found = held.get(key)
         if found is None:
-            found = held[key] = check(context, raw, signature)
+            found = held[key] = check(now, context, raw, signature)
         return found
 
     return remembered
 
 
 @_while_held
-def _checked(context: bytes, raw: bytes, signature: bytes) -> Verified[Any]:
-    """Everything but the times.  Many nodes of one process hold the same listings, and each costs a signature."""
+def _checked(now: float, context: bytes, raw: bytes, signature: bytes) -> Verified[Any]:
+    """Many nodes of one process hold the same listings, and a search hears each of several: one signature is enough."""
     fields = wire.unpack(raw, limit=MAX_RECORD, items=32)
     if not isinstance(fields, dict):
         raise Malformed("A record is no map.")
@@ -224,6 +230,7 @@ def _checked(context: bytes, raw: bytes, signature: bytes) -> Verified[Any]:
         raise
     except (KeyError, TypeError, ValueError, BadTag) as error:
         raise Malformed("A record lacks a field or has one of a wrong type.") from error
+    _check_time(record, now)  # before the signature, which costs most
     crypto.verify(record.key, context, raw, signature)
     return Verified(record, raw, signature)
 

@@ -162,6 +162,14 @@ class Calls:
         self.soonest = self._timers[0][0] if self._timers else inf
         return found
 
+    def put_off(self, call: Call, now: float) -> bool:
+        """Whether the wait goes on because we look at it far too late: we are busy, and the answer may lie unread."""
+        wait = call.due - call.first
+        if now - call.due < wait / 2:
+            return False
+        self._arm(call, now + wait)
+        return True
+
     def slow(self, call: Call, peer: Peer | None, now: float) -> None:
         """Its first wait has passed; due when it should be sent again."""
         call.slow = True

@@ -443,6 +443,8 @@ class Engine:
         """A wait has passed without an answer."""
         peer = self.peer(call.contact)
         if not call.slow:
+            if call.waiter.hasty and self.calls.put_off(call, now):
+                return
             self.calls.slow(call, peer, now)
             call.waiter.slow(call, now)
             return
@@ -478,7 +480,8 @@ class Engine:
         if not peer.fails:
             peer.asked = asked
         peer.fails += 1
-        self.upkeep.doubt(peer)
+        if self.table.get(peer.id) is peer:
+            self.upkeep.doubt(peer, now)
         # When nobody at all was heard since, it may be our own network that is down: then nobody is to blame.
         if self.heard_any <= peer.asked or self.table.get(peer.id) is not peer:
             return
@@ -532,6 +535,8 @@ class Engine:
             bucket = self.table.buckets[self.table.index(peer.long_id)]
             if bucket.nodes.get(peer.id) is peer:
                 bucket.add_node(peer)
+            elif self.gone_peers.holds(peer.id):  # in a session that it still has
+                self._admit(peer, now)
         peer.heard = now
 
     def _changed(self) -> None:

@@ -16,10 +16,12 @@ from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.trips import median
 
 CALM_PEERS: Final = 16
+"""With more peers, turns are longer in proportion while all is calm."""
 CALM_MOST: Final = 4.0
+"""And at most so many times."""
 CALM_ROUND: Final = 1200.0
 """Seconds within which all peers are probed, however calm it is, as long as a turn in ``probe_gap`` is enough for it.
-Less than ``session_idle``, so that no probe costs a handshake."""
+Less than ``session_idle`` and ``move_after``, so that no probe costs a handshake, and nobody is moved in between."""
 
 State = Literal["online", "busy", "offline"]
 
@@ -86,6 +88,10 @@ class GonePeers:
         while len(self._by_id) > self._limits.gone:
             brief = (an_id for an_id, gone in self._by_id.items() if not gone.long)
             del self._by_id[next(brief, next(iter(self._by_id)))]
+
+    def holds(self, an_id: bytes) -> bool:
+        """Whether it was lost lately."""
+        return an_id in (self._by_id or ())
 
     def back(self, an_id: bytes) -> None:
         """It is in the table again."""

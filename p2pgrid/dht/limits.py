@@ -76,8 +76,9 @@ class Limits:
     group_handshake_burst: float = 512.0
     groups: int = 1024
     """Address groups whose handshakes are counted."""
-    move_after: float = 300.0
-    """A peer heard within this time keeps its address and its place in the table until it fails there."""
+    move_after: float = 1500.0
+    """A peer heard within this time keeps its address and its place in the table until it fails there; longer than from
+    one probe to the next."""
     silent_pause: float = 60.0
     """An address that answered none of our tries is not tried again for so long."""
     silent_addresses: int = 1024
@@ -113,7 +114,7 @@ class Limits:
     """A turn of upkeep in this time, and up to four times as long when all is calm (``health.calm_turn``): what an idle
     node sends does not grow with its table."""
     probes: int = 2
-    """Peers asked in one turn whether they are there."""
+    """Peers asked in one turn whether they are there, beside one that failed to answer."""
     probe_age: float = 15.0
     """A peer that was probed, or answered anything, within this time needs no probe; what it asks us does not count."""
     busy: float = 0.1

@@ -218,7 +218,7 @@ class Search(Ranging):
 
     def _look_around(self) -> None:
         """The likeliest holder was not enough: take in all that we know."""
-        if self._scouting:
+        if self._scouting and not self.over:
             self._scouting = False
             self.sweep.start(self.asker.around(self.target))
 

@@ -193,7 +193,7 @@ class Sweep:
             if not wanting:
                 break
             # Whoever ground an id beyond the depth is not the one to ask alone.
-            near = [r for _, r in wanting if -r <= self._nearest] if self.sparing and self.answered < ALONE else []
+            near = [r for _, r in wanting if -r <= self._nearest] if self._guesses() else []
             ring = self.rings[-(min(near) if near else min(wanting)[1])]
             self._turn = (self._turn * TURN + 1) % 2**64
             contact = ring.nearest(self.target) if near else ring.pick(self._turn >> 20)
@@ -242,11 +242,15 @@ class Sweep:
     def _at_once(self) -> int:
         """Requests in flight, the slow apart.
 
-        ``sparing``, one until ``ALONE`` had nothing, and one more for each that is slow.
+        While the likeliest are asked, one, and one more for each that is slow.
         """
-        if self.sparing and self.answered < ALONE:
+        if self._guesses():
             return min(1 + self.asked - self._flying - self.answered, self._limits.alpha)
         return min(self._limits.alpha + self.answered, self._limits.sweep)
+
+    def _guesses(self) -> bool:
+        """Whether to ask the nearest: not for long, as bought ids that are near and say nothing must hide nobody."""
+        return self.sparing and self.answered < ALONE and self.asked < 2 * ALONE
 
     def have(self, everybody: bool = False) -> int:
         """A bit for each range of which enough contacts are known: as many as are to answer and two more.

@@ -45,6 +45,7 @@ class Upkeep:
 
     __slots__ = (
         "_bootstrap",
+        "_cut_off",
         "_engine",
         "_failing",
         "_forget",
@@ -69,12 +70,14 @@ class Upkeep:
         self._bootstrap: tuple[Endpoint, ...] = ()
         self._saved: tuple[Contact, ...] = ()
         self._joining = False
+        self._cut_off = False
+        """Whether nobody in the table answered when last asked."""
         self._rejoin = limits.rejoin_first
         self._rejoin_at = now
         self._seek = SEEK_FIRST
         self._seek_at = now
         self._failing: dict[bytes, Peer] = {}
-        """Who did not answer when last asked, perhaps in the table no more."""
+        """Who did not answer when last asked; those that did since, or left the table, are taken out at each turn."""
         self._round: deque[Peer] = deque()
         """Whom to probe next; all were looked at when the round began, as that is most of what a turn costs."""
         self._own_at = inf
@@ -99,13 +102,18 @@ class Upkeep:
             if now >= self._forget:
                 self._forget = now + FORGET_EVERY
                 self._engine.drop_idle(now)
+            table = self._engine.table
+            self._failing = {i: peer for i, peer in self._failing.items() if peer.fails and table.get(i) is peer}
             self._republish(now)
             if self._engine.profile.card.server:
                 self._probe(now)
                 self._refresh(now)
                 self._seek_lost(now)
-            if not self._joining and all(peer.fails for peer in self._engine.table.peers()):
+            before, self._cut_off = self._cut_off, all(peer.fails for peer in table.peers())
+            if self._cut_off and not self._joining:
                 self._join_again(now)
+            elif before:  # some whom we lost meanwhile lost us as well, and are left alone for a while
+                self._own_at = now + self._limits.silent_pause + FILL_AFTER * self._engine.chance()
             self._tick = now + self._turn(now) * (0.75 + 0.5 * self._engine.chance())
 
     def _turn(self, now: float) -> float:
@@ -150,9 +158,11 @@ class Upkeep:
         if len(self._engine.table) <= FEW:
             self.hurry(now)
 
-    def doubt(self, peer: Peer) -> None:
+    def doubt(self, peer: Peer, now: float) -> None:
         """It did not answer: it is asked again until it does, or leaves the table."""
         self._failing[peer.id] = peer
+        self._tick = min(self._tick, now + self._limits.probe_gap)
+        self.due = min(self.due, self._tick)
 
     def hurry(self, now: float) -> None:
         """There is something to do: let the next turn come soon."""
@@ -190,19 +200,16 @@ class Upkeep:
             self._engine.ping(peer, False, answered, now)
 
     def _whom(self, now: float) -> list[Peer]:
-        """The peers to probe: one that failed at most, and those that were longest neither probed nor answered.
+        """The peers to probe: those that were longest neither probed nor answered, and one that failed.
 
-        Were failed ones first, half of a table that dies would keep us from hearing the rest, and while nobody is
-        heard, nobody is blamed.
+        Not more of those, as half of a table that dies would keep us from hearing the rest, and while nobody is heard,
+        nobody is blamed.
         Who speaks to us is probed as well: that it lives is known then, how quick it is and what it says of its load
         is not.
         """
         limits, table = self._limits, self._engine.table
-        self._failing = {
-            an_id: peer for an_id, peer in self._failing.items() if peer.fails and table.get(an_id) is peer
-        }
         failed = [peer for peer in self._failing.values() if now - peer.probed >= limits.probe_gap]
-        chosen = [min(failed, key=_PROBED)] if failed else []
+        chosen: list[Peer] = []
         size = len(table)
         if not self._round or size <= 2 * limits.k:
             self._round = deque(sorted(table.peers(), key=_PROBED))
@@ -210,10 +217,13 @@ class Upkeep:
         named = size > FEW
         while self._round and len(chosen) < limits.probes:
             peer = self._round.popleft()
-            due = now - peer.probed >= limits.probe_age or not (named or peer.seq)
-            if due and not peer.fails and table.get(peer.id) is peer:
+            if table.get(peer.id) is not peer:
+                continue
+            if peer.fails:  # from before it came into the table
+                self._failing[peer.id] = peer
+            elif now - peer.probed >= limits.probe_age or not (named or peer.seq):
                 chosen.append(peer)
-        return chosen
+        return chosen + ([min(failed, key=_PROBED)] if failed else [])
 
     def _refresh(self, now: float) -> None:
         engine = self._engine

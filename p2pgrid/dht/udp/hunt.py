@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -62,6 +63,11 @@ class Hunt:
         if self._reads is not None and not self._reads.done():
             self._reads.set_result(None)
 
+    @property
+    def reading(self) -> bool:
+        """Whether somebody waits for the next one."""
+        return self._reads is not None
+
     async def next(self, deadline: float) -> Verified[Listing] | None:
         """The next listing; None at the end, or when it is past the deadline (the loop's time)."""
         if len(self._given) >= self._limit:
@@ -98,21 +104,25 @@ class Hunt:
 class Finds:
     """What a search finds, as it arrives: an asynchronous iterator.
 
-    The search ends at its deadline, with ``aclose``, or when nobody holds this any more.  Not an asynchronous
-    generator, as the loop keeps account of each of those in a weak set, which costs more than all else here.
+    It ends when everybody was asked, when nothing has come until the deadline, with ``aclose``, or when nobody has it
+    any more.  Not an asynchronous generator, as the loop keeps account of each of those in a weak set, which costs more
+    than all else here.
     """
 
-    __slots__ = ("_deadline", "_hunt", "_hunts")
+    __slots__ = ("_deadline", "_hunt", "_hunts", "_loop")
 
     def __init__(self, hunt: Hunt, deadline: float, hunts: set[Hunt]) -> None:
         """``deadline``: the loop's time.  It is for the search alone: whoever reads may take longer over a listing."""
         self._hunt, self._deadline, self._hunts = hunt, deadline, hunts
+        self._loop = asyncio.get_running_loop()
         hunts.add(hunt)
 
     def __aiter__(self) -> Finds:
         return self
 
     async def __anext__(self) -> Verified[Listing]:
+        if self._hunt.reading:
+            raise RuntimeError("a search is read by one task at a time")
         try:
             listing = await self._hunt.next(self._deadline)
         except BaseException:
@@ -128,11 +138,19 @@ class Finds:
         self._stop()
 
     def _stop(self) -> None:
-        self._hunts.discard(self._hunt)
-        self._hunt.stop()
+        _end(self._hunt, self._hunts)
 
     def __del__(self) -> None:
-        self._stop()
+        if asyncio._get_running_loop() is self._loop:
+            self._stop()
+        elif not self._loop.is_closed():  # collected in another thread, or between two runs of the loop
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(_end, self._hunt, self._hunts)
+
+
+def _end(hunt: Hunt, hunts: set[Hunt]) -> None:
+    hunts.discard(hunt)
+    hunt.stop()
 
 
 def _told(listing: Verified[Listing]) -> tuple[object, ...]:

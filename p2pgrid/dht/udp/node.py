@@ -8,7 +8,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar, cast
 
@@ -29,7 +29,7 @@ from p2pgrid.dht.udp.hunt import Finds, Hunt
 from p2pgrid.dht.udp.sockets import DirectProtocol, bind, likely_ip, resolve
 from p2pgrid.errors import InvalidInput, NoBootstrap, RemoteError, Unreachable
 from p2pgrid.ids import NodeId, Tag, normalise_tag, normalise_tags, parse_node_id
-from p2pgrid.records import Address, Listing, NodeRecord, Verified
+from p2pgrid.records import Address, NodeRecord, Verified
 
 JOIN_WAIT: Final = 2.0
 """``start`` waits at most this long for a bootstrap address; the node goes on trying by itself."""
@@ -317,10 +317,11 @@ class DhtNode:
         match: Literal["all", "any"] = "all",
         limit: int = 100,
         timeout: float = 5.0,
-    ) -> AsyncIterator[Verified[Listing]]:
+    ) -> Finds:
         """Listings as they arrive, one a node and dataset; again when a newer one tells another address, name or title.
 
-        Keep the last of each (node id, dataset).  It begins at once, and stops when the iterator is closed or let go.
+        Keep the last of each (node id, dataset).  The search begins with the call, and stops when the iterator is
+        closed (``aclose``) or let go.
 
         ``match="all"``: the same dataset of the same node is listed under every tag.  Ends when everybody near was
         asked, after ``limit`` listings, or after ``timeout`` seconds.  Raises ``BadTag``, ``InvalidInput``.

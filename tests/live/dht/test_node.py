@@ -284,6 +284,42 @@ async def test_closing_ends_a_search():
             assert await searching == []
 
 
+async def test_a_search_is_read_by_one_task_at_a_time():
+    async with grid(2) as (a, b):
+        await b.close()
+        found = a.search("x", timeout=60.0)
+        first = asyncio.create_task(anext(found))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="one task"):
+            await anext(found)
+        await found.aclose()
+        async with asyncio.timeout(5):
+            with pytest.raises(StopAsyncIteration):
+                await first
+
+
+async def test_a_search_that_is_let_go_or_whose_reader_is_cancelled_stops():
+    async with grid(2) as (a, b):
+        await b.close()
+        a.search("x", timeout=60.0)
+        assert not a._hunts
+        await until(lambda: not a._engine._operations)
+        reading = asyncio.create_task(titles(a, "y", timeout=60.0))
+        await asyncio.sleep(0)
+        assert a._hunts
+        reading.cancel()
+        await asyncio.wait([reading])
+        await until(lambda: not (a._hunts or a._engine._operations))
+
+
+async def test_a_search_may_be_let_go_in_another_thread():
+    async with grid(2) as (a, b):
+        await b.close()
+        kept = [a.search("x", timeout=60.0)]
+        await asyncio.to_thread(kept.clear)
+        await until(lambda: not (a._hunts or a._engine._operations))
+
+
 def test_importing_the_package_is_cheap_and_starts_nothing():
     code = (
         "import sys, p2pgrid.dht; assert 'asyncio_dgram' not in sys.modules;"

@@ -102,6 +102,25 @@ def test_junk_by_the_thousand_does_not_stop_a_search_by_its_count(grids, pool_cl
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("place", ["next to the tag", "spread"])
+def test_a_search_for_one_listing_is_not_held_up_by_silent_ids(grids, place):
+    """It asks the nearest first, and the nearest are bought."""
+    arena = grids(0)
+    tag = prey(arena, 0)
+    keys = next_to(arena, tag, 45) if place == "next to the tag" else spread(arena, tag, 45, 9)
+    corrupt(arena, None, arena.enter(keys), "silent", tag)
+    honest = arena.announce(PUBLISHERS, tag)
+    found, took = 0, []
+    for asker in arena.swarm.random.sample(arena.honest, SEARCHES):
+        after = [after for after, listing in arena.search(asker, tag, 1) if listing.record.key in honest]
+        found += bool(after)
+        took += after
+    print(f"measured: {found / SEARCHES:.3f} answered, the slowest after {max(took):.2f} s")
+    assert found >= LEAST_ANSWERED * SEARCHES
+    assert max(took) < 2.0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("behaviour", ["silent", "lying"])
 def test_45_ids_spread_over_the_ranges_around_a_tag(grids, pool_class, behaviour):
     """An attacker who knows the placement and buys a share of each range instead of one place."""

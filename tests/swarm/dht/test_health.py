@@ -107,6 +107,41 @@ def test_a_table_full_of_peers_is_probed_in_turn(swarm: Any) -> None:
     assert [peer for peer in nodes[7].table.peers() if peer.probed < began] == []
 
 
+def test_who_failed_before_it_came_into_the_table_is_probed_too(swarm: Any) -> None:
+    nodes = swarm.grow(40)
+    swarm.run(100.0)
+    teller = nodes[7]
+    odd = next(iter(teller.table.peers()))
+    odd.fails = 1
+    assert swarm.run(2 * probe_interval(len(teller.table), teller.limits), lambda: odd.fails == 0)
+
+
+def test_a_client_remembers_nobody_who_failed_and_is_gone(swarm: Any) -> None:
+    nodes = swarm.grow(6)
+    client = swarm.make(server=False)
+    assert swarm.join(client, nodes[0])
+    for node in nodes[1:]:
+        swarm.kill(node)
+        client.walk(node.identity.id, lambda found, at: None, swarm.now)
+        swarm.flush(client)
+        swarm.run(30.0)
+    swarm.run(60.0)
+    assert all(client.table.get(an_id) is peer for an_id, peer in client.upkeep._failing.items())
+
+
+def test_turns_are_longer_while_all_is_calm_and_usual_again_when_somebody_fails(swarm: Any) -> None:
+    nodes = swarm.grow(60)
+    swarm.run(300.0)
+    one = nodes[7]
+    assert one.upkeep._turn(swarm.now) > 2 * one.limits.probe_gap
+    peer = next(iter(one.table.peers()))
+    peer.fails = 1
+    one.upkeep.doubt(peer, swarm.now)
+    assert one.upkeep._turn(swarm.now) == one.limits.probe_gap
+    assert one.upkeep.due <= swarm.now + one.limits.probe_gap
+    assert swarm.run(60.0, lambda: peer.fails == 0 and one.upkeep._turn(swarm.now) > 2 * one.limits.probe_gap)
+
+
 def test_two_halves_that_lost_each_other_find_together_again(swarm: Any) -> None:
     nodes = swarm.grow(24)
     swarm.run(400.0)

@@ -219,6 +219,21 @@ def test_who_wants_one_listing_goes_on_from_the_nearest_told_and_asks_several_wh
     assert len(made.next()) > LIMITS.alpha
 
 
+def test_who_wants_one_listing_is_not_held_up_by_many_near_and_silent():
+    made = sweep()
+    made.sparing = True
+    rows = known({5: 45, 2: 16})
+    silent = {contact.id for contact in rows[0][1]}
+    made.start(rows)
+    asked: list[Contact] = []
+    while silent.issuperset(contact.id for contact in asked):
+        chosen = made.next()
+        asked += chosen
+        for contact in chosen:
+            made.slow(contact)
+    assert len(asked) <= 9
+
+
 def test_who_was_asked_before_the_table_was_looked_through_is_not_asked_again():
     made = sweep()
     made.sparing = True

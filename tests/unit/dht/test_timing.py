@@ -189,6 +189,18 @@ def test_the_hasty_wait_twice_what_the_quickest_take():
     assert calls.wait(None, 1.0, hasty=True) == calls.wait(jammed, 1.0, hasty=True)
 
 
+def test_the_hasty_wait_on_when_they_look_too_late():
+    calls = Calls(LIMITS, 0)
+    one = Call(1, peer(), 17, b"", 0, Operation(None))
+    calls.begin(one, 0.02, 1.0)
+    assert not calls.put_off(one, 1.025), "in time"
+    assert calls.put_off(one, 1.05)
+    assert one.due == pytest.approx(1.07)
+    assert calls.due(1.06) == []
+    assert calls.due(1.08) == [one]
+    assert not calls.put_off(one, 1.08)
+
+
 def test_the_hasty_forget_how_slow_all_were_but_not_how_far_a_peer_is():
     calls, far = Calls(LIMITS, 0), peer()
     for _ in range(4):
