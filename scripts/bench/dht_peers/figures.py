@@ -46,10 +46,25 @@ FIGURES: Final[dict[str, tuple[str, str, tuple[Bound, ...]]]] = {
     "complete p50": ("search/get, complete p50", "ms", ()),
     "complete p95": ("search/get, complete p95", "ms", ()),
     "complete/first": ("complete over first, p50", "x", (Bound(4.0, ALL),)),
-    "one p50": ("search that stops at the first result (limit=1) p50", "ms", ()),
+    "one p50": (
+        "search that stops at the first result (limit=1) p50",
+        "ms",
+        (Bound(0.7, (100,), of_ratio=True), Bound(0.2, (1000,), of_ratio=True)),
+    ),
     "one p95": ("search that stops at the first result (limit=1) p95", "ms", ()),
+    "checked one p50": (
+        "the same p50, every signature checked",
+        "ms",
+        (Bound(0.7, (100,), of_ratio=True), Bound(0.2, (1000,), of_ratio=True)),
+    ),
+    "checked one p95": ("the same p95, every signature checked", "ms", ()),
     "one at once 32": (
         "lookups/s up to the first result, 32 at once",
+        "/s",
+        (Bound(1.5, (300,), of_ratio=True, at_least=True),),
+    ),
+    "checked one at once 32": (
+        "the same, every signature checked",
         "/s",
         (Bound(1.5, (300,), of_ratio=True, at_least=True),),
     ),
@@ -131,6 +146,12 @@ def _derived(figures: Mapping[str, float]) -> dict[str, float]:
     more = dict(figures)
     if figures.get("first p50") and "complete p50" in figures:
         more["complete/first"] = figures["complete p50"] / figures["first p50"]
+    for name in ("one p50", "one p95"):  # who knows of no others stops at the first result anyway
+        if name not in figures and name.replace("one", "first") in figures:
+            more[name] = figures[name.replace("one", "first")]
+    for name in ("one p50", "one p95", "one at once 32"):  # values without a signature
+        if f"checked {name}" not in figures and name in more:
+            more[f"checked {name}"] = more[name]
     if "idle bytes" in figures:
         more["idle bytes an hour"] = figures["idle bytes"] * 60 / 1000
     return more

@@ -165,6 +165,9 @@ async def lookups(bench: Bench) -> None:
         bench.spread("one", [one.complete for one in got])
         if bench.isolated:
             bench.tell("requests a lookup of one", (traffic()[1] - packets) / 2 / bench.keys)
+        if hasattr(bench.system, "forgetful"):
+            with bench.system.forgetful():
+                bench.spread("checked one", [(await bench.get(key)).complete for key in bench.range(STEADY)])
 
 
 async def rates(bench: Bench) -> None:
@@ -186,6 +189,10 @@ async def rates(bench: Bench) -> None:
             got, seconds = await pooled(work, width, bench.task.burst)
             done = sum(one.first is not None for one in got)
             bench.tell(f"{'complete' if whole else 'one'} at once {width}", done / seconds)
+            if not whole and width == bench.task.widths[0] and hasattr(bench.system, "forgetful"):
+                with bench.system.forgetful():
+                    got, seconds = await pooled(work, width, bench.task.burst)
+                bench.tell(f"checked one at once {width}", sum(one.first is not None for one in got) / seconds)
 
 
 async def recall(bench: Bench) -> None:
