@@ -1,4 +1,7 @@
-"""Charts of the DHT's figures: ``python scripts/bench/charts.py dht.json`` writes SVG files into docs/charts."""
+"""Charts of the DHT's figures: ``python scripts/bench/charts.py dht.json`` writes SVG files into docs/charts.
+
+Sizes that were measured in several runs may come as several documents.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,11 @@ CHARTS: Final = (
         "dht-search",
         "Search or get, nobody dead, median",
         "ms",
-        {"first result": "search/get, first result p50", "complete": "search/get, complete p50"},
+        {
+            "that stops at the first result": "search that stops at the first result (limit=1) p50",
+            "first result": "search/get, first result p50",
+            "complete": "search/get, complete p50",
+        },
     ),
     Chart(
         "dht-rates",
@@ -160,11 +167,11 @@ def _target(row: Mapping[str, Any]) -> str:
 def main() -> int:
     """Every chart that the document has figures for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("document", type=Path, help="what dht.py wrote with --out")
+    parser.add_argument("documents", type=Path, nargs="+", help="what dht.py wrote with --out")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--table", type=int, metavar="N", help="print the rows of this size in Markdown instead")
     chosen = parser.parse_args()
-    document = json.loads(chosen.document.read_text(encoding="utf-8"))
+    document = {"rows": [row for path in chosen.documents for row in json.loads(path.read_text("utf-8"))["rows"]]}
     if chosen.table:
         print(table(document, chosen.table))
         return 0
