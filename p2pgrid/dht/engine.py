@@ -27,7 +27,7 @@ from p2pgrid.dht.operations import Ended, Join, Listener, Operation, PingOnce, W
 from p2pgrid.dht.packets import LARGEST_BODY, LARGEST_TICKETED, SERVER, Accept
 from p2pgrid.dht.profile import Profile, short_name
 from p2pgrid.dht.publisher import Publisher
-from p2pgrid.dht.ranges import range_of
+from p2pgrid.dht.ranges import ID_BITS
 from p2pgrid.dht.routing import Table
 from p2pgrid.dht.sampling import Sample
 from p2pgrid.dht.searching import Found, Reader, Search, Seen, Survey
@@ -42,8 +42,6 @@ from p2pgrid.records import Listing, NodeRecord, Verified, verify_listing, verif
 
 LATELY: Final = 5.0
 """Seconds."""
-LIKELY: Final = 4
-"""Of so many nearest contacts, one is looked for whose id may be due to chance."""
 
 
 class Polled(NamedTuple):
@@ -249,10 +247,8 @@ class Engine:
         return [(r, [contact for contact in row if not contact.fails]) for r, row in rows]
 
     def likely(self, target: bytes) -> Contact | None:
-        point = int.from_bytes(target, "big")
-        deep = self.depth() + DEEP
-        near = self.table.nearest(point, LIKELY, alive=True)
-        return next((peer for peer in near if range_of(point, peer.long_id) <= deep), None)
+        deepest = min(int(self.depth() + DEEP), ID_BITS - 1)
+        return self.table.first(int.from_bytes(target, "big"), 1 << ID_BITS - 1 - deepest)
 
     def depth(self) -> float:
         if self._depth < 0:

@@ -218,6 +218,18 @@ class Table(RoutingTable):  # type: ignore[misc]
                     break
         return found[:count]
 
+    def first(self, target: int, least: int) -> Peer | None:
+        """The nearest to ``target`` of those that are at least so far from it and answered when last asked."""
+        for nodes in self._towards(target):
+            found, nearest = None, 1 << ID_BITS
+            for peer in nodes.values():
+                distance = peer.long_id ^ target
+                if least <= distance < nearest and not peer.fails:
+                    found, nearest = peer, distance
+            if found is not None:
+                return found
+        return None
+
     def ranges(self, target: int, but: int = 0) -> list[tuple[int, Sequence[Peer]]]:
         """Everybody in a bucket, in rows by the leading bits shared with ``target``, the most first; no row is empty.
 

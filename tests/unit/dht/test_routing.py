@@ -50,6 +50,16 @@ def test_neighbours_without_the_asker_and_those_that_failed(count, target, wante
     )
 
 
+@given(st.integers(0, 300), st.integers(0, 2**ID_BITS - 1), st.integers(0, 12), st.randoms())
+def test_the_first_is_the_nearest_live_one_that_is_not_suspiciously_near(count, target, bits, chance):
+    made, _ = table(count)
+    for peer_ in made.peers():
+        peer_.fails = chance.randrange(2)
+    least = 1 << ID_BITS - bits if bits else 0
+    far = [p for p in made.peers() if not p.fails and p.long_id ^ target >= least]
+    assert made.first(target, least) is min(far, key=lambda p: p.long_id ^ target, default=None)
+
+
 @given(st.integers(0, 300), st.integers(0, 2**ID_BITS - 1))
 def test_buckets_part_the_id_space_and_keep_their_bounds(count, own):
     made, _ = table(count, own)
