@@ -1,4 +1,4 @@
-"""The DHT on a UDP socket: a thin asyncio-dgram shell around ``engine.Engine``."""
+"""A node of the DHT, as a program uses it: start, announce, search, ping, close."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar, cast
-
-from asyncio_dgram.aio import DatagramServer
+from typing import Any, Final, Literal, TypeVar
 
 from p2pgrid import crypto
 from p2pgrid.dht.contacts import Contact, Endpoint, Peer, written
@@ -26,7 +23,8 @@ from p2pgrid.dht.messages import Pong as PongMessage
 from p2pgrid.dht.sampling import TagSample, best
 from p2pgrid.dht.trips import median
 from p2pgrid.dht.udp.hunt import Finds, Hunt
-from p2pgrid.dht.udp.sockets import DirectProtocol, bind, likely_ip, resolve
+from p2pgrid.dht.udp.shell import Shell
+from p2pgrid.dht.udp.sockets import bind, likely_ip, resolve
 from p2pgrid.errors import InvalidInput, NoBootstrap, RemoteError, Unreachable
 from p2pgrid.ids import NodeId, Tag, normalise_tag, normalise_tags, parse_node_id
 from p2pgrid.records import Address, NodeRecord, Verified
@@ -35,24 +33,8 @@ JOIN_WAIT: Final = 2.0
 """``start`` waits at most this long for a bootstrap address; the node goes on trying by itself."""
 JOIN_GRACE: Final = 0.3
 """And this long for the rest of the join, once somebody answered."""
-READ_BYTES: Final = 2048
-"""asyncio reads each datagram into 256 KiB otherwise (a third to a half of the cost of a packet)."""
-READ_AT_ONCE: Final = 63
-"""Further datagrams read at one wake-up; then others have their turn."""
-SEND_BUFFER: Final = 1 << 20
-"""Bytes that may wait for the socket before packets are dropped."""
-
 RESTORED_AT_ONCE: Final = 100
 """Listings verified at one turn of the loop after a start: 7 ms."""
-
-CLOCK_STEP: Final = 0.001
-"""Seconds.  The steps of uvloop's clock: without this each timer would wake us in vain ten times before it is due."""
-
-RARELY: Final = 1.0
-"""Seconds: a timer is put off only by more, as that costs a fifth of being woken in vain."""
-
-AFTER_FAULT: Final = 1.0
-"""Seconds to the next try after a fault of our own."""
 
 log = logging.getLogger(__name__)
 
@@ -88,27 +70,12 @@ class Pong:
 class DhtNode:
     """A node of the DHT on one UDP port.  Made by ``start``, ended by ``close``."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        stream: DatagramServer,
-        protocol: DirectProtocol,
-        sock: socket.socket | None,
-        clock: Callable[[], float],
-        mode: str,
-    ) -> None:
-        self._engine, self._stream, self._clock, self.mode = engine, stream, clock, mode
-        self._transport: Any = cast(Any, stream)._transport
-        self._protocol, self._sock = protocol, sock
+    def __init__(self, shell: Shell, clock: Callable[[], float], mode: str) -> None:
+        self._shell, self._engine, self._clock, self.mode = shell, shell.engine, clock, mode
+        self._flush, self._tell = shell.flush, shell.tell
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._news = False
-        self._timer_at = float("inf")
-        self._closed = False
         self._ending: set[asyncio.Future[Any]] = set()
         self._hunts: set[Hunt] = set()
-        self._told: set[tuple[type[Exception], str, int]] = set()
-        engine.report = self._report
         self.joined = False
         self._restoring: Sequence[object] = ()
         """What was held before and is not verified yet."""
@@ -157,7 +124,7 @@ class DhtNode:
             http=http_port,
             limits=limits,
         )
-        node = await cls._open(engine, sock, clock, mode)
+        node = cls(await Shell.open(engine, sock), clock, mode)
         node._restore(_rows(holdings, limits), 0)
         try:
             endpoints = [point for text in bootstrap for point in await resolve(text, sock.family)]
@@ -171,40 +138,18 @@ class DhtNode:
             raise
         return node
 
-    @classmethod
-    async def _open(cls, engine: Engine, sock: socket.socket, clock: Callable[[], float], mode: str) -> DhtNode:
-        loop = asyncio.get_running_loop()
-        protocol = DirectProtocol()
-        try:
-            made, _ = await loop.create_datagram_endpoint(lambda: protocol, sock=sock)
-        except BaseException:
-            sock.close()
-            raise
-        transport = cast(Any, made)
-        transport.set_write_buffer_limits(high=SEND_BUFFER, low=SEND_BUFFER)
-        plain = hasattr(transport, "max_size")  # asyncio's own, which reads and writes the socket as we can
-        if plain:
-            transport.max_size = READ_BYTES
-        stream = DatagramServer(transport, *protocol.queues)
-        node = cls(engine, stream, protocol, sock if plain else None, clock, mode)
-        protocol.sink, protocol.fault = node._received, node._fault
-        return node
-
     async def close(self) -> None:
         """Stop and free the port.  Whoever still waits for an answer gets ``Unreachable``; a search ends."""
-        if self._closed:
+        if self._shell.closed:
             return
-        self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._shell.closed = True
         for future in list(self._ending):
             if not future.done():
                 future.set_exception(Unreachable("The DHT node was closed."))
                 future.exception()  # retrieved: not everybody who began something still waits for it
         for hunt in list(self._hunts):
             hunt.end()
-        self._stream.close()
-        await asyncio.sleep(0)  # the transport closes its socket at the loop's next turn
+        await self._shell.close()
 
     async def __aenter__(self) -> DhtNode:
         return self
@@ -214,7 +159,7 @@ class DhtNode:
 
     async def join(self, addresses: Sequence[str | Address], timeout: float = 5.0) -> None:
         """Join by these addresses.  Raises ``NoBootstrap`` when none answered in time, ``BadAddress``."""
-        endpoints = [point for text in addresses for point in await resolve(text, self._stream.socket.family)]
+        endpoints = [point for text in addresses for point in await resolve(text, self._shell.family)]
         if not await self._join(endpoints, [], timeout):
             shown = ", ".join(_shown(a) for a in addresses)
             raise NoBootstrap(f"No node answered at {shown or 'no address at all'} within {timeout:g} s.")
@@ -329,7 +274,7 @@ class DhtNode:
         wanted = normalise_tags(tags)
         if not wanted or match not in ("all", "any") or limit < 1:
             raise InvalidInput("A search needs a tag, match 'all' or 'any', and a limit of at least 1.")
-        if self._closed:
+        if self._shell.closed:
             raise Unreachable("The DHT node was closed.")
         self._engine.counters["searches"] += 1
         hunt = Hunt(self._engine, wanted, match, limit, self._tell, time.monotonic())
@@ -393,92 +338,11 @@ class DhtNode:
             return None
         return record if record is not None and record.record.id == node_id else None
 
-    # ------------------------------------------------------------ socket and timer
-
-    def _received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        now = time.monotonic()
-        self._engine.receive(data, addr[:2], now)
-        if self._sock is not None:
-            self._read_on(self._sock, now)
-        self._news = False
-        self._flush(now)
-
-    def _read_on(self, sock: socket.socket, now: float) -> None:
-        """Take what else has arrived: asyncio's own transport reads one datagram a wake-up, at 10 us each."""
-        for _ in range(READ_AT_ONCE):
-            if self._news:  # first whoever waits for it, then the rest
-                break
-            try:
-                data, addr = sock.recvfrom(READ_BYTES)
-            except OSError:  # nothing more; what else may be wrong, the transport's next read will tell
-                break
-            self._engine.receive(data, addr[:2], now)
-
-    def _tell(self) -> None:
-        """A search has found something."""
-        self._news = True
-
-    def _fault(self, error: Exception) -> None:
-        # An ICMP answer to something sent earlier; the time-out of whoever sent it will tell.
-        self._engine.counters["socket-error"] += 1
-
-    def _flush(self, now: float | None = None) -> None:
-        """Send what is ready, and set the timer."""
-        if self._closed or self._transport.is_closing():
-            return
-        now = time.monotonic() if now is None else now
-        wake = now + AFTER_FAULT
-        try:
-            datagrams, wake = self._engine.poll(now)
-            for data, endpoint in datagrams:
-                self._send(data, endpoint)
-        except Exception as error:  # a fault of ours must not silence the node for the rest of its life
-            self._engine.fault(error)
-        if wake < self._timer_at or wake > self._timer_at + RARELY:
-            self._arm(wake)
-
-    def _arm(self, wake: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = wake
-        self._timer = self._loop.call_later(wake - time.monotonic() + CLOCK_STEP, self._wake)
-
-    def _report(self, error: Exception) -> None:
-        """Log a fault of ours, once a place in the code: what repeats is counted only."""
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        where = (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace is not None else ("", 0)
-        if (type(error), *where) not in self._told:
-            self._told.add((type(error), *where))
-            log.error("the DHT met a fault of its own and goes on", exc_info=error)
-
-    def _send(self, data: bytes, endpoint: Endpoint) -> None:
-        if self._protocol.full:
-            # UDP may lose packets, and a queue that grows helps nobody: drop, and let time-outs do their work.
-            self._engine.counters["send-full"] += 1
-            return
-        try:
-            if self._sock is not None:
-                self._sock.sendto(data, endpoint)  # the transport's detour costs 1 us more
-            else:
-                self._transport.sendto(data, endpoint)
-        except BlockingIOError:
-            self._transport.sendto(data, endpoint)  # it waits there until the socket takes more
-        except (OSError, ValueError):
-            self._engine.counters["socket-error"] += 1
-
-    def _wake(self) -> None:
-        late = time.monotonic() - self._timer_at
-        self._timer, self._timer_at = None, float("inf")
-        self._engine.rate_load(late)
-        self._flush()
-
     # ------------------------------------------------------------ inside
 
     def _restore(self, rows: Sequence[object], good: int) -> None:
         """Hold again what was held before, a few at each turn of the loop: thousands take half a second to verify."""
-        if self._closed or not rows:
+        if self._shell.closed or not rows:
             return
         good += self._engine.store.load(rows[:RESTORED_AT_ONCE], self._clock())
         self._restoring = rows[RESTORED_AT_ONCE:]
@@ -517,7 +381,7 @@ class DhtNode:
         elif isinstance(peer, str) and ":" not in peer:
             found = await self._locate(parse_node_id(peer))
         else:
-            endpoints = await resolve(peer, self._stream.socket.family)
+            endpoints = await resolve(peer, self._shell.family)
             if not endpoints:
                 raise Unreachable(f"{_shown(peer)} is no address that this node can reach.")
             greeted: asyncio.Future[Contact | None] = self._future()
@@ -551,7 +415,7 @@ class DhtNode:
         return pong, rtt
 
     def _future(self) -> asyncio.Future[Any]:
-        if self._closed:
+        if self._shell.closed:
             raise Unreachable("The DHT node was closed.")
         future: asyncio.Future[Any] = self._loop.create_future()
         self._ending.add(future)

@@ -50,7 +50,7 @@ class Ours:
     async def kill(self, nodes: Iterable[int]) -> None:
         for number in nodes:
             node = self.nodes[number]
-            node._transport.abort()  # first, so that a goodbye, if there were one, had no socket
+            node._shell.transport.abort()  # first, so that a goodbye, if there were one, had no socket
             await node.close()
 
     @contextlib.contextmanager

@@ -36,7 +36,7 @@ async def main(ip, port):
         while not ended.done():
             session = node._engine._channel.sessions.to(victim.key)
             for _ in range(50):
-                node._transport.sendto(session.seal(body), (ip, port))
+                node._shell.transport.sendto(session.seal(body), (ip, port))
             sent += 50
             await asyncio.sleep(0)
     print(sent, flush=True)
