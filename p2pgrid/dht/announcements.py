@@ -25,7 +25,8 @@ FIRST_PAUSE: Final = 30.0
 class Announcement:
     """One listing of ours.  ``due``: the engine's time of its next round.
 
-    ``again``: when a round may come earlier because more nodes could hold it than do; ``pause``: how long until then.
+    ``again``: when a round may come earlier because more nodes could hold it than do, or because the grid has grown
+    beyond the ``depth`` (log2 of its nodes) of the last round; ``pause``: how long until then.
     ``held``: who took it in the last round; ``anywhere``: by id, who took it at any time lately; ``placing``: the round
     under way.
     """
@@ -35,6 +36,7 @@ class Announcement:
         "anywhere",
         "busy",
         "dataset",
+        "depth",
         "due",
         "held",
         "listing",
@@ -49,6 +51,7 @@ class Announcement:
         self.tag, self.dataset, self.title = tag, dataset, title
         self.due = 0.0
         self.again = 0.0
+        self.depth = 0.0
         self.pause = FIRST_PAUSE
         self.busy = False
         self.rounds = 0

@@ -259,15 +259,19 @@ class Upkeep:
         return (lower + spread % (upper - lower + 1)).to_bytes(ID_BYTES, "big")
 
     def _republish(self, now: float) -> None:
-        """Begin a few rounds: of the listings that are due, then of those that more nodes could hold."""
-        publisher = self._engine.publisher
+        """Begin a few rounds: of the listings that are due, then of those that more nodes could hold.
+
+        In a grid of twice as many nodes, half of those that a search asks came later, and hold nothing.
+        """
+        engine = self._engine
+        publisher = engine.publisher
         announcements = publisher.announcements.all()
         possible = publisher.possible_holders()
         waiting: list[tuple[bool, float, int]] = []
         for number, one in enumerate(announcements):
             due = one.due <= now or publisher.announcements.odd(one)
-            scarce = len(one.held) < possible and one.again <= now
-            if not one.busy and (due or scarce):
+            scarce = len(one.held) < possible or engine.depth() > one.depth
+            if not one.busy and (due or (scarce and one.again <= now)):
                 waiting.append((not due, one.due if due else one.again, number))
         if not waiting:
             return

@@ -152,6 +152,25 @@ def test_what_a_lonely_node_announced_is_placed_when_the_grid_grows(swarm):
     assert all(len(swarm.search(node, "early")) == 1 for node in nodes[1::5])
 
 
+def test_listings_follow_a_grid_that_grows_fast(swarm):
+    small = swarm.grow(30)
+    for number in range(10):
+        swarm.announce(small[number], f"old-{number}", dataset(number))
+    crowd = [swarm.make() for _ in range(120)]
+    joined = []
+    for node in crowd:
+        door = swarm.random.choice(small)
+        node.upkeep.join([door.address], [], lambda ok, at: joined.append(ok), swarm.now)
+        swarm.flush(node)
+    assert swarm.run(30.0, lambda: len(joined) == len(crowd))
+    swarm.run(120.0)
+    rounds = [one.rounds for node in small for one in node.publisher.announcements.all()]
+    assert min(rounds) > 1, "most of those whom a search asks came later, and would hold nothing"
+    assert max(rounds) <= 4, "not at every newcomer"
+    lost = sum(not swarm.search(swarm.random.choice(crowd), f"old-{number % 10}") for number in range(60))
+    assert lost == 0
+
+
 def test_a_silent_publisher_is_forgotten_after_its_ttl(swarm):
     nodes = swarm.grow(20)
     swarm.announce(nodes[5], "gone", dataset(1))
