@@ -71,6 +71,14 @@ class Identity:
         """The X25519 secret shared with the holder of ``their_x25519``.  Raises ``Malformed`` on a weak key."""
         return agree(self._x25519_secret, their_x25519)
 
+    def agree_with(self, public: bytes) -> bytes:
+        """The secret shared with the holder of an Ed25519 key.  Raises ``Malformed`` for a key that can be nobody's."""
+        return self.agree(x25519_of(public))
+
+    def ephemeral(self, random: Random) -> Ephemeral:
+        """A new key pair for one conversation."""
+        return Ephemeral.generate(random)
+
     def __repr__(self) -> str:
         return f"<Identity {self.id.hex()}>"
 

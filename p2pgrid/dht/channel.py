@@ -77,7 +77,7 @@ class Channel:
         wall: Callable[[], float],
         now: float,
     ) -> None:
-        secrets = Secrets(limits, random, now)
+        secrets = Secrets(limits, random, now, identity.ephemeral)
         self._limits, self._listener = limits, listener
         self._initiator = Initiator(identity, limits, secrets, random, wall)
         self._responder = Responder(identity, limits, secrets, random, wall, now)

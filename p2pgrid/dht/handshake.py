@@ -108,7 +108,7 @@ class Initiator:
         pending = self._pending.get(contact.key)
         if pending is None or pending.contact.endpoint != contact.endpoint:
             self.forget(contact.key)
-            shared = self._identity.agree(crypto.x25519_of(contact.key))
+            shared = self._identity.agree_with(contact.key)
             self._make_room()
             pending = self._pending[contact.key] = Pending(contact, shared, now)
         ephemeral = self._secrets.current(now).ephemeral
@@ -227,7 +227,7 @@ class Responder:
             raise Flooded("An address group begins more handshakes than its share.")
         if not proven and not self._allowance.take(now):
             return bytes([packets.RETRY]) + sid + self._secrets.cookie(endpoint, now)
-        shared = self._identity.agree(crypto.x25519_of(key))
+        shared = self._identity.agree_with(key)
         seal_key = crypto.derive(INIT_CONTEXT, shared, head, self._identity.public)
         body = crypto.unseal(seal_key, nonce(FROM_INITIATOR, 0), data[packets.INIT_CLEAR :], head)
         init = packets.read_init(body)

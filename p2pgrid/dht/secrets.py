@@ -40,12 +40,15 @@ class Ticket:
     charged: bool = False
 
 
+MakeEphemeral = Callable[[crypto.Random], crypto.Ephemeral]
+
+
 class Generation:
     """The secrets of one period, and the tickets of it that were used."""
 
-    __slots__ = ("_ephemeral", "_random", "cookie_key", "number", "redeemed", "ticket_key", "tickets", "used")
+    __slots__ = ("_ephemeral", "_make", "_random", "cookie_key", "number", "redeemed", "ticket_key", "tickets", "used")
 
-    def __init__(self, number: int, random: crypto.Random) -> None:
+    def __init__(self, number: int, random: crypto.Random, make: MakeEphemeral) -> None:
         self.number = number % 256
         self.cookie_key = random(32)
         self.ticket_key = random(32)
@@ -53,25 +56,26 @@ class Generation:
         self.used = 0
         """One bit a ticket, by its counter: a set would take 100 bytes for each."""
         self.redeemed = 0
-        self._random = random
+        self._random, self._make = random, make
         self._ephemeral: crypto.Ephemeral | None = None
 
     @property
     def ephemeral(self) -> crypto.Ephemeral:
         """The key pair of this period, made when first needed."""
         if self._ephemeral is None:
-            self._ephemeral = crypto.Ephemeral.generate(self._random)
+            self._ephemeral = self._make(self._random)
         return self._ephemeral
 
 
 class Secrets:
     """The present and the previous generation."""
 
-    __slots__ = ("_born", "_life", "_most", "_old", "_random", "_young")
+    __slots__ = ("_born", "_life", "_make", "_most", "_old", "_random", "_young")
 
-    def __init__(self, limits: Limits, random: crypto.Random, now: float) -> None:
-        self._life, self._most, self._random = limits.secret_life, limits.seen, random
-        self._young = Generation(0, random)
+    def __init__(self, limits: Limits, random: crypto.Random, now: float, make: MakeEphemeral) -> None:
+        """``make``: what makes ephemeral keys."""
+        self._life, self._most, self._random, self._make = limits.secret_life, limits.seen, random, make
+        self._young = Generation(0, random, make)
         self._old: Generation | None = None
         self._born = now
 
@@ -146,7 +150,7 @@ class Secrets:
         return ticket
 
     def _rotate(self, now: float) -> None:
-        self._old, self._young = self._young, Generation(self._young.number + 1, self._random)
+        self._old, self._young = self._young, Generation(self._young.number + 1, self._random, self._make)
         self._born = now
 
 
