@@ -20,6 +20,8 @@ KEY: Final = 32
 PACKED_V4: Final = KEY + 2 + 4
 PACKED_V6: Final = KEY + 2 + 16
 PACKED_SIZES: Final = (PACKED_V4, PACKED_V6)
+REMEMBERED: Final = 16_384
+"""Addresses of which is known what they are."""
 SITE_FACTOR: Final = 4
 """Of one /48 of IPv6 (``site_of``), so many times what one /64 may have: an owner has more subnets than one."""
 LOOPBACK_V6: Final = bytes(15) + b"\x01"
@@ -217,6 +219,7 @@ def is_local(group: bytes) -> bool:
     return len(group) in (6, 18)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def is_lan(ip: str) -> bool:
     """Whether it is an address of this machine or of a local network, which nobody buys."""
     if is_loopback(ip):
@@ -239,7 +242,7 @@ def _is_private_v6(packed: bytes) -> bool:
     return packed[0] & 0xFE == 0xFC or (packed[0] == 0xFE and packed[1] & 0xC0 == 0x80)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=REMEMBERED)
 def _packed(ip: str) -> bytes:
     # ``ipaddress`` takes 5 us for what sockets hand over in its one form already.
     return ipaddress.IPv6Address(ip).packed if ":" in ip else bytes(map(int, ip.split(".")))

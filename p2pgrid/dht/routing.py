@@ -29,7 +29,8 @@ DEPTH_SLACK: Final = 5.0
 ADDRESS_AT: Final = KEY + 2
 """Where the address begins in a packed contact: after key and port."""
 MARKS: Final = 1024
-"""Bits that tell addresses apart: of 100 peers one in ten strangers is mistaken for one, and looked for."""
+"""Bits that tell addresses and their groups apart: of 100 peers one in five strangers is mistaken for one, and looked
+for."""
 
 
 class Bucket(KBucket):  # type: ignore[misc]
@@ -107,7 +108,8 @@ class Table(RoutingTable):  # type: ignore[misc]
         self.crowded = 0
         """How often a peer was kept out, or had to go, because of its address group."""
         self._marks = 0
-        """A bit for the address of each peer ever added: most newcomers' is not among them, and nobody is compared."""
+        """Bits for the address and the address groups of each peer ever added: most newcomers' are not among them, and
+        nobody is compared."""
         super().__init__(None, limits.k, None)
 
     def flush(self) -> None:
@@ -147,7 +149,7 @@ class Table(RoutingTable):  # type: ignore[misc]
         while self._splits(index, node):
             self.split_bucket(index)
             index = self.index(node.long_id)
-        self._marks |= _mark(node.endpoint)
+        self._marks |= _marks_of(node.endpoint)
         return self.buckets[index].add_node(node)
 
     def remove_contact(self, node: Contact) -> None:
@@ -164,7 +166,7 @@ class Table(RoutingTable):  # type: ignore[misc]
         waiting = bucket.replacement_nodes.pop(peer.id, None) is not None
         held = bucket.nodes.pop(peer.id, None) is not None
         peer.moved(*endpoint)
-        self._marks |= _mark(endpoint)
+        self._marks |= _marks_of(endpoint)
         if not (held or waiting):
             return False
         if not self._has_room(peer, index):
@@ -190,7 +192,7 @@ class Table(RoutingTable):  # type: ignore[misc]
             self._marks = 0
             for bucket in self.buckets:
                 for peer in bucket.everybody():
-                    self._marks |= _mark(peer.endpoint)
+                    self._marks |= _marks_of(peer.endpoint)
         return found
 
     def __len__(self) -> int:
@@ -302,6 +304,9 @@ class Table(RoutingTable):  # type: ignore[misc]
         shares = [(group, 1)]
         if site := site_of(group):
             shares.append((site, SITE_FACTOR))
+        shares = [share for share in shares if self._marks & _mark(share[0])]
+        if not shares:
+            return True
         limits = self.limits
         crowds = [
             crowd
@@ -334,5 +339,12 @@ class Table(RoutingTable):  # type: ignore[misc]
         ]
 
 
-def _mark(endpoint: Endpoint) -> int:
-    return 1 << hash(endpoint) % MARKS
+def _mark(place: Endpoint | bytes) -> int:
+    return 1 << hash(place) % MARKS
+
+
+def _marks_of(endpoint: Endpoint) -> int:
+    group = group_of(endpoint)
+    marks = _mark(endpoint) | _mark(group)
+    site = site_of(group)
+    return marks | _mark(site) if site else marks
