@@ -412,6 +412,20 @@ class LaunchFailed(LocalError):
     default_fix = "Run it in the foreground to see more: p2pgrid launch NAME"
 
 
+class BrokenInvariant(LocalError):
+    """A simulated node did what no node may do."""
+
+    code = "P2P-0500"
+    default_fix = "Report it with the experiment, its parameters and its seed; it happens again with the same."
+
+
+class BadExperiment(InvalidInput):
+    """No such experiment, or parameters that it cannot run with."""
+
+    code = "P2P-0501"
+    default_fix = "List the experiments and their parameters with: p2pgrid simulate --list"
+
+
 # ---------------------------------------------------------------- theirs
 
 

@@ -227,6 +227,10 @@ class Engine:
         operation.begin(now)
         return operation
 
+    def operations(self) -> list[Operation]:
+        """Everything under way."""
+        return list(self._operations)
+
     def snapshot(self) -> list[bytes]:
         """Packed contacts to start from next time: the longest known live ones first."""
         peers = [peer for peer in self.table.peers() if not peer.fails]

@@ -182,6 +182,18 @@ class Lookup:
                     break
         return found
 
+    @property
+    def asked(self) -> int:
+        """How many were asked so far."""
+        return self._asked
+
+    def hops(self, an_id: bytes) -> int:
+        """How far away a contact was told first: 1 from our own table, 2 by one of those, and so on; 0 when never."""
+        hops = 0
+        while (candidate := self._by_id.get(an_id)) is not None:
+            hops, an_id = hops + 1, candidate.teller
+        return hops
+
     def _next_of(self, path: int) -> Candidate | None:
         """The nearest that the path knows, if it was not asked; else the nearest of all that was not.
 

@@ -19,7 +19,7 @@ MOST_NAME_BYTES: Final = 96
 class Profile:
     """One node's.  ``changed`` is called when listings should say something else from now on."""
 
-    __slots__ = ("_fixed", "_identity", "_record", "_seq", "_votes", "_wall", "address", "card", "changed")
+    __slots__ = ("_fixed", "_identity", "_record", "_votes", "_wall", "address", "card", "changed", "seq")
 
     def __init__(
         self,
@@ -35,7 +35,8 @@ class Profile:
         self.card, self.address, self.changed = card, address, changed
         self._votes = Votes(limits.votes)
         self._record: Verified[NodeRecord] | None = None
-        self._seq = 0
+        self.seq = 0
+        """Of the latest record."""
 
     def describe(self, *, name: str | None = None, http: int | None = None) -> None:
         """Change what we say of ourselves from now on; listings follow with their next round."""
@@ -67,12 +68,12 @@ class Profile:
         """
         wall = self._wall()
         if self._record is None or not 0 <= wall - self._record.record.issued < RECORD_TTL / 2:
-            self._seq = max(self._seq + 1, int(wall * 1000))
+            self.seq = max(self.seq + 1, int(wall * 1000))
             record = NodeRecord(
                 key=self._identity.public,
                 name=self.card.name,
                 addresses=self.addresses(),
-                seq=self._seq,
+                seq=self.seq,
                 issued=int(wall),
                 ttl=RECORD_TTL,
             )

@@ -136,6 +136,10 @@ class Store:
         """When the next one expires, or earlier."""
         return self._ends[0][0] if self._ends else None
 
+    def listings(self) -> Iterator[Verified[Listing]]:
+        """What is held for others, withdrawn ones too, the longest held first."""
+        return (entry.listing for entry in self._order.values())
+
     def dump(self) -> list[list[object]]:
         """What is held for others, the longest held first: body, signature, address group and since when of each."""
         return [
