@@ -1,149 +1,117 @@
-"""A network in virtual time: real engines, seeded latency and loss, no sockets and no waiting.
+"""A grid in virtual time, as the tests of the DHT speak of it: by engines, one call at a time.
 
-``swarm`` makes nodes and moves the clock; the seed is printed when a test fails.  The invariants of a node are checked
-after every 16th datagram that it took, and of all that took any whenever the clock stops.
+``swarm`` makes nodes and moves the clock; the seed is printed when a test fails.  It is ``p2pgrid.sim.Grid`` with real
+keys, whose nodes have their invariants checked after every 16th datagram, and whenever the clock stops.
 """
 
 from __future__ import annotations
 
-import heapq
-import random
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from p2pgrid.crypto import Identity
 from p2pgrid.dht.contacts import Contact, Endpoint
 from p2pgrid.dht.engine import Engine
-from p2pgrid.dht.limits import MAX_DATAGRAM, Limits
 from p2pgrid.ids import normalise_tag
 from p2pgrid.records import Listing, Verified
+from p2pgrid.sim.grid import Grid
+from p2pgrid.sim.invariants import Invariants
+from p2pgrid.sim.latency import Uniform
+from p2pgrid.sim.network import Conditions
+from p2pgrid.sim.node import Node
 
-EPOCH = 1_800_000_000.0
+BEGINS = 1000.0
 CHECK_EVERY = 16
 """Checking after each datagram would cost as much as the engines do."""
 
 
 class Swarm:
-    """Engines by address, packets on their way, and the time."""
+    """A grid, and its engines by address."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.random = random.Random(seed)
-        self.now = 1000.0
-        self.engines: dict[Endpoint, Engine] = {}
-        self.loss = 0.0
-        self.latency = (0.002, 0.030)
-        self.sent = 0
+        self.grid = Grid(seed, conditions=Conditions(Uniform(0.002, 0.030)), check_every=CHECK_EVERY, real_keys=True)
+        self.grid.world.now = BEGINS
+        self.grid.network.watch = self._seen
+        self._nodes: dict[Engine, Node] = {}
         self.bytes_to: dict[Endpoint, int] = {}
         self.watch: Callable[[bytes, Endpoint, Endpoint], bool] | None = None
         """Sees each packet (data, source, target); False drops it."""
-        self._events: list[tuple[float, int, Any]] = []
-        self._count = 0
-        self._wakes: dict[Endpoint, float] = {}
-        self._touched: dict[Engine, int] = {}
-        """Who took datagrams since the clock last stopped, and how many."""
+
+    @property
+    def now(self) -> float:
+        return self.grid.world.now
+
+    @property
+    def random(self) -> Any:
+        return self.grid.world.random
+
+    @property
+    def sent(self) -> int:
+        return self.grid.network.sent
+
+    @property
+    def engines(self) -> dict[Endpoint, Engine]:
+        """Those that live, by where they are."""
+        return {node.host.endpoint: node.engine for node in self.grid.nodes}
+
+    @property
+    def latency(self) -> tuple[float, float]:
+        latency = self.grid.network.conditions.latency
+        assert isinstance(latency, Uniform)
+        return latency.least, latency.most
+
+    @latency.setter
+    def latency(self, seconds: tuple[float, float]) -> None:
+        self._change(latency=Uniform(*seconds))
+
+    @property
+    def loss(self) -> float:
+        return self.grid.network.conditions.loss
+
+    @loss.setter
+    def loss(self, share: float) -> None:
+        self._change(loss=share)
 
     def wall(self) -> float:
-        return EPOCH + self.now
+        return self.grid.world.wall()
 
-    def make(self, *, server: bool = True, identity: Identity | None = None, **more: Any) -> Engine:
+    def make(self, **more: Any) -> Engine:
         """A node at an address of its own, in an address group of its own."""
-        number = len(self.engines) + self._count
-        self._count += 1
-        endpoint = (f"{20 + number // 60000}.{number // 250 % 240 + 1}.{number % 250}.7", 4000 + number % 50000)
-        return self.place(endpoint, server=server, identity=identity, **more)
+        return self._added(self.grid.add(**more))
 
-    def place(
-        self, endpoint: Endpoint, *, server: bool = True, identity: Identity | None = None, **more: Any
-    ) -> Engine:
+    def place(self, endpoint: Endpoint, **more: Any) -> Engine:
         """A node at this address."""
-        engine = Engine(
-            identity or Identity.generate(self.random.randbytes),
-            address=endpoint,
-            now=self.now,
-            wall=more.pop("wall", self.wall),
-            random=self.random.randbytes,
-            server=server,
-            limits=more.pop("limits", Limits()),
-            **more,
-        )
-        self.engines[endpoint] = engine
-        self.flush(engine)
-        return engine
+        return self._added(self.grid.add(endpoint=endpoint, **more))
+
+    def node(self, engine: Engine) -> Node:
+        """The grid's node that an engine belongs to."""
+        return self._nodes[engine]
 
     def kill(self, engine: Engine) -> None:
         """It is gone, without a word."""
-        del self.engines[engine.address]
+        self.grid.remove(self._nodes.pop(engine))
 
     def flush(self, engine: Engine) -> None:
         """Send what an engine has ready and note when it wants to be woken."""
-        polled = engine.poll(self.now)
-        for data, target in polled.datagrams:
-            self.send(data, engine.address, target)
-        if self._wakes.get(engine.address) != polled.wake:
-            self._wakes[engine.address] = polled.wake
-            self._push(polled.wake, (None, engine.address, engine))
+        self.node(engine).flush()
 
     def send(self, data: bytes, source: Endpoint, target: Endpoint) -> None:
         """A packet sets out; anybody may write any source on it."""
-        assert len(data) <= MAX_DATAGRAM, f"a datagram of {len(data)} bytes"
-        self.sent += 1
-        self.bytes_to[target] = self.bytes_to.get(target, 0) + len(data)
-        if self.watch is not None and not self.watch(data, source, target):
-            return
-        if self.random.random() >= self.loss:
-            low, high = self.latency
-            self._push(self.now + self.random.uniform(low, high), (data, source, target))
+        self.grid.network.carry(data, source, target)
 
-    def at(self, when: float, action: Callable[[], None]) -> None:
+    def at(self, when: float, action: Callable[[], object]) -> None:
         """Do something then."""
-        self._push(when, (action, None, None))
+        self.grid.world.at(when, action)
 
-    def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
+    def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
         """Let time pass; whether ``until`` came true."""
-        came = self._run(seconds, until)
-        for engine in self._touched:
-            self.check(engine)
-        self._touched.clear()
+        came = self.grid.world.run(seconds, until)  # not the grid's: some tests put faults into engines
+        for node in self.grid.nodes:
+            Invariants(0).check(node.engine)
         return came
-
-    def _run(self, seconds: float, until: Callable[[], bool]) -> bool:
-        end = self.now + seconds
-        while not until():
-            if not self._events or self._events[0][0] > end:
-                self.now = end
-                return until()
-            when, _, (data, source, target) = heapq.heappop(self._events)
-            self.now = max(self.now, when)
-            if callable(data):
-                data()
-                continue
-            if data is None:
-                engine = self.engines.get(source)
-                if engine is target and self._wakes.get(source) == when:
-                    self._wakes.pop(source)
-                    self.flush(engine)
-                continue
-            engine = self.engines.get(target)
-            if engine is not None:
-                engine.receive(data, source, self.now)
-                self.flush(engine)
-                taken = self._touched[engine] = self._touched.get(engine, 0) + 1
-                if taken % CHECK_EVERY == 0:
-                    self.check(engine)
-        return True
-
-    def check(self, engine: Engine) -> None:
-        """What holds whatever datagrams come."""
-        limits = engine.limits
-        for bucket in engine.table.buckets:
-            assert len(bucket.nodes) <= limits.k
-            assert len(bucket.replacement_nodes) <= limits.cache
-        assert engine.sessions() <= limits.sessions
-        assert len(engine.store) <= limits.total_listings
-        assert len(engine.calls) <= limits.calls
 
     # ------------------------------------------------------------ what tests do with nodes
 
@@ -191,13 +159,19 @@ class Swarm:
 
     def nearest(self, target: bytes, count: int) -> list[bytes]:
         """The ids of the living servers truly nearest to a point."""
-        ids = [engine.identity.id for engine in self.engines.values() if engine.profile.card.server]
-        point = int.from_bytes(target, "big")
-        return sorted(ids, key=lambda i: int.from_bytes(i, "big") ^ point)[:count]
+        return self.grid.nearest(target, count)
 
-    def _push(self, when: float, event: Any) -> None:
-        self._count += 1
-        heapq.heappush(self._events, (when, self._count, event))
+    def _added(self, node: Node) -> Engine:
+        self._nodes[node.engine] = node
+        return node.engine
+
+    def _seen(self, data: bytes, source: Endpoint, target: Endpoint) -> bool:
+        self.bytes_to[target] = self.bytes_to.get(target, 0) + len(data)
+        return self.watch is None or self.watch(data, source, target)
+
+    def _change(self, **changes: Any) -> None:
+        network = self.grid.network
+        network.conditions = dataclasses.replace(network.conditions, **changes)
 
 
 @pytest.fixture(scope="session")

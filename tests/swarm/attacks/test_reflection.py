@@ -43,7 +43,7 @@ def test_spoofed_sources_draw_no_more_than_they_send_and_enter_no_table(arena):
     arena.swarm.search(nodes[2], "prey")
     newcomer = arena.swarm.make()
     assert arena.swarm.join(newcomer, nodes[0])
-    arena.swarm.run(60.0)
+    arena.swarm.run(180.0)  # everybody has met everybody
     arena.swarm.watch = None
     tables = [{peer.id for peer in node.table.peers()} for node in nodes]
     stores = [len(node.store) for node in nodes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from p2pgrid.dht.engine import Engine
 from p2pgrid.dht.health import probe_interval, state_of
 from p2pgrid.dht.trips import median
+from p2pgrid.sim.latency import Uniform
 
 
 def state(teller: Engine, of: Engine, now: float) -> str:
@@ -25,15 +27,23 @@ def becomes(swarm: Any, wanted: str, tellers: list[Engine], of: Engine) -> bool:
     return swarm.run(longest, lambda: all(state(teller, of, swarm.now) == wanted for teller in tellers))
 
 
+class SlowAround:
+    """A latency model: all that goes to one host or comes from it takes so long."""
+
+    def __init__(self, number: int, seconds: float, usual: Uniform) -> None:
+        self.number, self.seconds, self.usual = number, seconds, usual
+
+    def one_way(self, source: Any, target: Any, chance: float) -> float:
+        if self.number in (source.number, target.number):
+            return self.seconds
+        return self.usual.one_way(source, target, chance)
+
+
 def slow_down(swarm: Any, engine: Engine, seconds: float) -> None:
     """From now on all that goes to a node or comes from it takes so long."""
-    send, usual = swarm.send, swarm.latency
-
-    def late(data: bytes, source: Any, target: Any) -> None:
-        swarm.latency = (seconds, seconds) if engine.address in (source, target) else usual
-        send(data, source, target)
-
-    swarm.send = late
+    network = swarm.grid.network
+    slow = SlowAround(swarm.node(engine).host.number, seconds, Uniform(*swarm.latency))
+    network.conditions = dataclasses.replace(network.conditions, latency=slow)
 
 
 @pytest.mark.parametrize("count", [3, 20])
@@ -71,11 +81,10 @@ def test_a_peer_that_is_gone_is_told_as_offline_for_an_hour(swarm: Any) -> None:
 @pytest.mark.parametrize("count", [2, 12])
 def test_a_slow_path_is_busy_and_a_quick_one_online_again(swarm: Any, count: int) -> None:
     nodes = swarm.grow(count)
-    usual = swarm.send
     slow_down(swarm, nodes[1], 0.15)
     assert becomes(swarm, "busy", [nodes[0]], nodes[1])
 
-    swarm.send, swarm.latency = usual, (0.002, 0.030)
+    swarm.latency = (0.002, 0.030)
     assert becomes(swarm, "online", [nodes[0]], nodes[1])
     assert median(nodes[0].table.get(nodes[1].identity.id).trips, 1) < 0.1
 

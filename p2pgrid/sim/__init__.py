@@ -1,0 +1,59 @@
+"""Grids on one machine: real nodes on real sockets (``Swarm``), or real engines in virtual time (``Simulation``).
+
+::
+
+    from p2pgrid.sim import Simulation, Weibull
+
+    found = Simulation(nodes=1_000, seed=7, churn=Weibull(shape=0.5, mean=3_600)).run(hours=1)
+    found.frame("searches").describe()
+    found.plot().savefig("grid.png")
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from p2pgrid.sim.churn import Weibull
+    from p2pgrid.sim.grid import Grid
+    from p2pgrid.sim.latency import Constant, LogNormal, Regions, Uniform
+    from p2pgrid.sim.network import Conditions
+    from p2pgrid.sim.result import Result
+    from p2pgrid.sim.simulation import Simulation
+    from p2pgrid.sim.swarm import Swarm
+
+_HOMES: Final = MappingProxyType(
+    {
+        "Conditions": "network",
+        "Constant": "latency",
+        "Grid": "grid",
+        "LogNormal": "latency",
+        "Regions": "latency",
+        "Result": "result",
+        "Simulation": "simulation",
+        "Swarm": "swarm",
+        "Uniform": "latency",
+        "Weibull": "churn",
+    }
+)
+
+__all__ = [
+    "Conditions",
+    "Constant",
+    "Grid",
+    "LogNormal",
+    "Regions",
+    "Result",
+    "Simulation",
+    "Swarm",
+    "Uniform",
+    "Weibull",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,232 @@
+"""What every experiment has: a name, parameters with defaults, a run that can be watched and stopped, a result."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from p2pgrid.dht.limits import DEFAULT, Limits
+from p2pgrid.errors import BadExperiment
+from p2pgrid.sim.grid import CHECK_EVERY, Grid
+from p2pgrid.sim.network import Conditions
+from p2pgrid.sim.result import Draw, Result
+
+MOST_NODES: Final = 100_000
+Progress = Callable[[float, "Run"], None]
+"""Hears the share that is done (0..1) and the run itself, a few times a second."""
+TELL_EVERY: Final = 0.1
+"""Seconds of real time between two words of progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One of them.
+
+    ``about``: one sentence; ``nodes``: how many unless told; ``parameters``: their names and defaults, which also say
+    their types; ``measure``: does it, a row at a time; ``pictures``: by file name.
+    """
+
+    name: str
+    title: str
+    about: str
+    nodes: int
+    parameters: Mapping[str, Any]
+    measure: Callable[[Run], None]
+    pictures: Mapping[str, Draw]
+
+    def with_parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All parameters, those given in place of their defaults.  Raises ``BadExperiment``."""
+        unknown = sorted(set(given) - set(self.parameters))
+        if unknown:
+            known = ", ".join(self.parameters) or "none"
+            raise BadExperiment(f"{self.name} has no parameter {unknown[0]!r}; its parameters: {known}.")
+        return {name: self._fitting(name, given.get(name, default)) for name, default in self.parameters.items()}
+
+    def with_nodes(self, given: int | None) -> int:
+        """How many, its own number unless told.  Raises ``BadExperiment``."""
+        count = self.nodes if given is None else given
+        if not 2 <= count <= MOST_NODES:
+            raise BadExperiment(f"{self.name} runs with 2 to {MOST_NODES:,} nodes, not {count}.")
+        return count
+
+    def run(
+        self,
+        *,
+        nodes: int | None = None,
+        seed: int = 1,
+        parameters: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Do it.  An interrupt ends it with what was finished (``complete`` is False then).
+
+        Raises ``BadExperiment`` for parameters that are impossible, ``BrokenInvariant`` for a fault in the engine.
+        """
+        count, chosen = self.with_nodes(nodes), self.with_parameters(parameters or {})
+        result = Result(self.name, self.title, count, seed, chosen, pictures=self.pictures)
+        return perform(result, self.measure, progress)
+
+    def _fitting(self, name: str, value: Any) -> Any:
+        default = self.parameters[name]
+        if isinstance(default, tuple):
+            values = value if isinstance(value, (list, tuple)) else [value]
+            if not values:
+                raise BadExperiment(f"{self.name}: {name} needs at least one value.")
+            return tuple(self._number(name, default[0], one) for one in values)
+        return self._number(name, default, value)
+
+    def _number(self, name: str, default: Any, value: Any) -> Any:
+        try:
+            made = type(default)(value)
+        except (TypeError, ValueError, OverflowError):
+            made = None
+        if made is None or (isinstance(made, int) and made != float(value)) or not 0 <= made < math.inf:
+            kind = "whole number" if isinstance(default, int) else "number"
+            raise BadExperiment(f"{self.name}: {name} is a {kind} from 0 on, not {value!r}.")
+        return made
+
+
+@dataclass(slots=True)
+class Run:
+    """One run under way: what an experiment asks of its surroundings."""
+
+    result: Result
+    progress: Progress | None = None
+    grids: list[Grid] = field(default_factory=list)
+    share: float = 0.0
+    """What was done before the present part began, and what the part is of the whole."""
+    part: float = 1.0
+    began: float = field(default_factory=time.perf_counter)
+    _told: float = 0.0
+    _within: float = 0.0
+    _events: int = 0
+    _seconds: float = 0.0
+    _digests: list[str] = field(default_factory=list)
+
+    def __getitem__(self, name: str) -> Any:
+        """A parameter."""
+        return self.result.parameters[name]
+
+    @property
+    def nodes(self) -> int:
+        """How many."""
+        return self.result.nodes
+
+    @property
+    def seed(self) -> int:
+        """Of all chance."""
+        return self.result.seed
+
+    @property
+    def events(self) -> int:
+        """Happened so far."""
+        return self._events + sum(grid.world.events for grid in self.grids)
+
+    @property
+    def virtual_seconds(self) -> float:
+        """Passed so far."""
+        return self._seconds + sum(grid.world.now for grid in self.grids)
+
+    @property
+    def rate(self) -> float:
+        """Events a second of real time, so far."""
+        return self.events / max(1e-9, time.perf_counter() - self.began)
+
+    def grid(
+        self, *, conditions: Conditions | None = None, limits: Limits = DEFAULT, check_every: int = CHECK_EVERY
+    ) -> Grid:
+        """An empty grid whose events count; those before it are let go."""
+        self.let_go()
+        made = Grid(self.seed, conditions=conditions, limits=limits, check_every=check_every)
+        made.world.watch = self._watch
+        self.grids.append(made)
+        return made
+
+    def let_go(self) -> None:
+        """The grids so far are done: what they counted is kept, and they are not."""
+        for grid in self.grids:
+            self._events += grid.world.events
+            self._seconds += grid.world.now
+            self._digests.append(grid.world.digest())
+        self.grids.clear()
+
+    def count(self, events: int) -> None:
+        """Events beside those of the grids."""
+        self._events += events
+
+    def note(self, digest: str) -> None:
+        """Something beside the grids that the run's digest covers."""
+        self._digests.append(digest)
+
+    def row(self, **values: Any) -> None:
+        """One point of the result."""
+        self.result.rows.append(values)
+
+    def against(self, measured: float, reference: float, tolerance: float, *, better: str = "") -> dict[str, Any]:
+        """Columns for a point with a reference: itself, and whether the measured one is within the tolerance.
+
+        ``better``: "more" or "less" when a point on that side of the reference is good however far it is.
+        """
+        off = measured - reference
+        good = abs(off) <= tolerance or (better == "more" and off > 0) or (better == "less" and off < 0)
+        return {"reference": reference, "tolerance": tolerance, "holds": good}
+
+    def step(self, number: int, of: int) -> None:
+        """Part ``number`` (from 0) of so many equal ones begins."""
+        self.begin(number / of, 1 / of)
+
+    def begin(self, share: float, part: float) -> None:
+        """The next part begins: ``share`` (0..1) was done before it, and it is ``part`` of the whole."""
+        self.share, self.part = share, part
+        self.within(0.0)
+
+    def within(self, share: float) -> None:
+        """So much (0..1) of the present part is done."""
+        self._within = share
+        now = time.perf_counter()
+        if self.progress is not None and now - self._told >= TELL_EVERY:
+            self._told = now
+            self.progress(self.share + self.part * min(1.0, share), self)
+
+    def pass_time(self, grid: Grid, seconds: float, begin: float, end: float) -> None:
+        """Let time pass in a grid; meanwhile the present part goes from ``begin`` to ``end`` (0..1)."""
+        pieces = max(1, min(100, int(seconds)))
+        for piece in range(pieces):
+            self.within(begin + (end - begin) * piece / pieces)
+            grid.run(seconds / pieces)
+
+    def end(self) -> None:
+        """It is over: the totals go into the result."""
+        result = self.result
+        self.let_go()
+        result.events, result.virtual_seconds = self._events, self._seconds
+        result.wall_seconds = time.perf_counter() - self.began
+        result.peak_rss_mib = peak_rss_mib()
+        result.digest = hashlib.blake2b("".join(self._digests).encode(), digest_size=16).hexdigest()
+
+    def _watch(self) -> None:
+        self.within(self._within)
+
+
+def perform(result: Result, measure: Callable[[Run], None], progress: Progress | None = None) -> Result:
+    """Do what ``measure`` says; the same result, filled.  An interrupt ends it with what was finished."""
+    run = Run(result, progress)
+    try:
+        measure(run)
+        if progress is not None:
+            progress(1.0, run)
+    except KeyboardInterrupt:
+        result.complete = False
+    run.end()
+    return result
+
+
+def peak_rss_mib() -> float:
+    """The most memory that this process has had, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024

@@ -1,0 +1,34 @@
+"""A grid as people use it; what ``p2pgrid.sim.Simulation`` does, with plain numbers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from p2pgrid.sim.churn import Weibull
+from p2pgrid.sim.experiment import Experiment, Run
+from p2pgrid.sim.latency import LogNormal
+from p2pgrid.sim.network import Conditions
+from p2pgrid.sim.simulation import PICTURES, Simulation
+
+
+def measure(run: Run) -> None:
+    """Grow it, and let it live."""
+    simulation = Simulation(
+        run.nodes,
+        seed=run.seed,
+        churn=Weibull(run["shape"], run["mean_session"]) if run["mean_session"] else None,
+        conditions=Conditions(LogNormal(run["latency"]), loss=run["loss"]),
+        tags=run["tags"],
+    )
+    simulation.measure(run, run["hours"], run["searches"])
+
+
+EXPERIMENT: Final = Experiment(
+    "grid",
+    "A grid as people use it",
+    "Nodes join one by one, announce datasets and search, for some hours; with mean_session they come and go.",
+    300,
+    {"hours": 1.0, "searches": 1_000, "tags": 50, "mean_session": 0.0, "shape": 0.5, "latency": 0.03, "loss": 0.0},
+    measure,
+    PICTURES,
+)

@@ -1,0 +1,108 @@
+"""How many hops and messages a lookup of nodes takes as the grid grows."""
+
+from __future__ import annotations
+
+import math
+from statistics import mean
+from typing import Any, Final
+
+from p2pgrid.dht.limits import Limits
+from p2pgrid.sim.experiment import Experiment, Run
+from p2pgrid.sim.grid import Grid
+from p2pgrid.sim.result import Result, Row
+
+REFERENCE: Final = (
+    (8, 100, 1.66),
+    (8, 300, 1.93),
+    (8, 1_000, 2.23),
+    (8, 10_000, 2.91),
+    (20, 100, 1.43),
+    (20, 300, 1.68),
+    (20, 1_000, 1.88),
+    (20, 10_000, 2.42),
+)
+"""k, nodes, hops: computed with full tables and three requests in flight."""
+TOLERANCE: Final = 0.15
+"""Share of the reference."""
+
+
+def measure(run: Run) -> None:
+    """Lookups of points by chance, in grids of several sizes: with full tables, and as they grew by themselves."""
+    sizes = sorted({size for size in run["sizes"] if size <= run.nodes} | {run.nodes})
+    parts = [
+        (k, size, tables)
+        for size in sizes
+        for k in run["k"]
+        for tables in ("full", "grown")
+        if tables == "full" or size <= run["grown_most"]
+    ]
+    for number, (k, size, tables) in enumerate(parts):
+        run.step(number, len(parts))
+        grid = run.grid(limits=Limits(k=k), check_every=0)
+        if tables == "grown":
+            grid.grow(size)
+            grid.run(60.0)
+        else:
+            for _ in range(size):
+                grid.add()
+            grid.acquaint()
+        told = [one for one in (_lookup(run, grid, at) for at in range(run["lookups"])) if one is not None]
+        hops = mean(one["hops"] for one in told)
+        known = next((value for of, nodes, value in REFERENCE if (of, nodes) == (k, size)), None)
+        run.row(
+            k=k,
+            nodes=size,
+            tables=tables,
+            hops=hops,
+            messages=2 * mean(one["asked"] for one in told),
+            recall=mean(one["recall"] for one in told),
+            seconds=mean(one["seconds"] for one in told),
+            **(run.against(hops, known, TOLERANCE * known, better="less") if known and tables == "full" else {}),
+        )
+
+
+def _lookup(run: Run, grid: Grid, number: int) -> Row | None:
+    """One of them; None when the nearest node never came up."""
+    run.within(number / run["lookups"])
+    chance = grid.world.random
+    target = chance.randbytes(20)
+    truth = grid.nearest(target, grid.limits.k)
+    node = chance.choice([one for one in grid.nodes if one.identity.id != truth[0]])
+    began = grid.world.now
+    lookup = grid.find(node, target)
+    others = [an_id for an_id in truth if an_id != node.identity.id]
+    right = {contact.id for contact in lookup.nearest()}
+    hops = lookup.hops(truth[0])
+    if not hops:
+        return None
+    return {
+        "hops": hops,
+        "asked": lookup.asked,
+        "recall": sum(an_id in right for an_id in others) / len(others),
+        "seconds": grid.world.now - began,
+    }
+
+
+def draw(result: Result, axes: Any) -> None:
+    """Hops against nodes, with the reference as crosses."""
+    for k in sorted({row["k"] for row in result.rows}):
+        for tables, line in (("full", "-"), ("grown", ":")):
+            rows = [row for row in result.rows if row["k"] == k and row["tables"] == tables]
+            axes.plot([r["nodes"] for r in rows], [r["hops"] for r in rows], line, marker="o", label=f"k={k}, {tables}")
+        known = [(nodes, hops) for of, nodes, hops in REFERENCE if of == k]
+        axes.plot(*zip(*known, strict=True), "kx") if known else None
+    most = max(row["nodes"] for row in result.rows)
+    axes.plot([], [], "kx", label="reference, full tables")
+    axes.set(xscale="log", xlabel="nodes", ylabel="hops", ylim=(0, math.ceil(math.log10(most)) + 0.5))
+    axes.legend()
+
+
+EXPERIMENT: Final = Experiment(
+    "hops",
+    "Hops of a lookup against the size of the grid",
+    "Lookups of random points in grids of several sizes, with full tables and with those that nodes grew themselves.",
+    1_000,
+    {"sizes": (100, 300, 1_000, 10_000), "k": (8, 20), "lookups": 200, "grown_most": 1_000},
+    measure,
+    {"hops": draw},
+)

@@ -1,0 +1,86 @@
+"""The network falls in two and comes together again."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from p2pgrid.ids import Tag
+from p2pgrid.sim.experiment import Experiment, Run
+from p2pgrid.sim.node import Node
+from p2pgrid.sim.result import Result
+from p2pgrid.sim.workload import Workload
+
+CUT_STEPS: Final = 5
+HEALED_STEPS: Final = 15
+RECALL: Final = 0.99
+"""Share that is found again within one refresh interval after the healing (the design's bound)."""
+
+
+def measure(run: Run) -> None:
+    """Searches across the cut for what was announced before it and meanwhile: before, while and after it."""
+    grid = run.grid()
+    nodes = grid.grow(run.nodes)
+    work = Workload(grid)
+    work.publish(run["tags"])
+    grid.run(60.0)
+    early = set(work.publishers)
+    one = set(grid.world.random.sample(nodes, int(run.nodes * run["share"])))
+    grid.part(one, [node for node in nodes if node not in one])
+    began = grid.world.now
+    work.publish(run["tags"])
+    moments = [at - run["lasts"] for at in _steps(run["lasts"], CUT_STEPS)] + _steps(run["after"], HEALED_STEPS)
+    heals = began + run["lasts"]
+    for number, moment in enumerate(moments):
+        run.step(number, len(moments))
+        if moment >= 0 and (number == 0 or moments[number - 1] < 0):
+            grid.run(heals - grid.world.now)
+            grid.part()
+        grid.run(heals + moment - grid.world.now)
+        last = number == len(moments) - 1
+        for announced in ("before", "while cut"):
+            tags = sorted(tag for tag in work.publishers if (tag in early) is (announced == "before"))
+            found = _across(run, work, one, tags)
+            run.row(
+                seconds=moment,
+                state="cut" if moment < 0 else "healed",
+                announced=announced,
+                found_share=found,
+                **(run.against(found, RECALL, 0.0, better="more") if last else {}),
+            )
+
+
+def _steps(length: float, count: int) -> list[float]:
+    return [length * (at + 1) / count - 1.0 for at in range(count)]
+
+
+def _across(run: Run, work: Workload, one: set[Node], tags: list[Tag]) -> float:
+    """Share of searches for a dataset of the other side that find it."""
+    grid, chance = work.grid, work.grid.world.random
+    finds = []
+    for tag in chance.sample(tags, min(run["searches"], len(tags))):
+        here = work.publishers[tag] in one
+        finds.append(work.search(chance.choice([node for node in grid.nodes if (node in one) is not here]), tag))
+    grid.run(20.0, lambda: all(find.complete is not None for find in finds))
+    return sum(find.right for find in finds) / len(finds)
+
+
+def draw(result: Result, axes: Any) -> None:
+    """Found over time."""
+    for announced, line in (("before", "s--"), ("while cut", "o-")):
+        rows = [row for row in result.rows if row["announced"] == announced]
+        minutes, found = [r["seconds"] / 60 for r in rows], [100 * r["found_share"] for r in rows]
+        axes.plot(minutes, found, line, label=f"announced {announced}")
+    axes.axvspan(-result.parameters["lasts"] / 60, 0, alpha=0.15, color="C3", label="the network is cut")
+    axes.set(xlabel="minutes after the healing", ylabel="datasets of the other side found, %", ylim=(-2, 102))
+    axes.legend()
+
+
+EXPERIMENT: Final = Experiment(
+    "partition",
+    "The network falls in two and heals",
+    "Searches for datasets of the other side of a partition, announced before it and meanwhile, until after it heals.",
+    300,
+    {"share": 0.5, "lasts": 600.0, "after": 900.0, "tags": 40, "searches": 40},
+    measure,
+    {"partition": draw},
+)

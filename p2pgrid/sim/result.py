@@ -1,0 +1,194 @@
+"""What an experiment found: tables, a summary and pictures, to look at, to save and to load elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from p2pgrid.errors import InvalidInput, MissingExtra
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+Row = dict[str, Any]
+Draw = Callable[["Result", Any], None]
+"""Draws a result into matplotlib axes."""
+
+EXTRA: Final = "Install it with: pip install 'p2pgrid[sim]'"
+SIZE: Final = (6.4, 4.0)
+STYLE: Final[Any] = {
+    "svg.hashsalt": "p2pgrid",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "figure.facecolor": "white",
+    "legend.frameon": False,
+}
+
+
+@dataclass(slots=True)
+class Result:
+    """One run.
+
+    ``rows``: the experiment's own table, one row a point; ``tables``: more of them by name; ``complete``: False when
+    it was interrupted, and what was finished is here.
+    """
+
+    experiment: str
+    title: str
+    nodes: int
+    seed: int
+    parameters: Mapping[str, Any]
+    rows: list[Row] = field(default_factory=list)
+    tables: dict[str, list[Row]] = field(default_factory=dict)
+    events: int = 0
+    virtual_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    peak_rss_mib: float = 0.0
+    digest: str = ""
+    complete: bool = True
+    pictures: Mapping[str, Draw] = field(default_factory=dict, repr=False)
+
+    @property
+    def summary(self) -> Row:
+        """The run in one flat row."""
+        return {
+            "experiment": self.experiment,
+            "nodes": self.nodes,
+            "seed": self.seed,
+            "events": self.events,
+            "virtual_seconds": round(self.virtual_seconds, 3),
+            "wall_seconds": round(self.wall_seconds, 3),
+            "peak_rss_mib": round(self.peak_rss_mib, 1),
+            "digest": self.digest,
+            "complete": self.complete,
+        }
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether every point with a reference is within its tolerance; None when there is no such point."""
+        verdicts = [row["holds"] for row in self.rows if row.get("holds") is not None]
+        return all(verdicts) if verdicts else None
+
+    def document(self) -> Row:
+        """Everything but the longer tables, as plain values for JSON."""
+        return {**self.summary, "parameters": dict(self.parameters), "holds": self.holds, "rows": self.rows}
+
+    def frame(self, table: str = "") -> pd.DataFrame:
+        """The experiment's rows, or another table, as pandas has it.  Raises ``MissingExtra``, ``InvalidInput``."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingExtra("Tables need pandas, which is not installed.", fix=EXTRA) from error
+        if table and table not in self.tables:
+            raise InvalidInput(f"There is no table {table!r}; there are {', '.join(self.tables) or 'none'}.")
+        return pandas.DataFrame(self.tables[table] if table else self.rows)
+
+    def plot(self, picture: str = "") -> Figure:
+        """One of its pictures, the first unless named.  Raises ``MissingExtra``, ``InvalidInput``."""
+        try:
+            import matplotlib as mpl
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise MissingExtra("Pictures need matplotlib, which is not installed.", fix=EXTRA) from error
+        name = picture or next(iter(self.pictures), "")
+        if name not in self.pictures:
+            raise InvalidInput(f"There is no picture {name!r}; there are {', '.join(self.pictures) or 'none'}.")
+        with mpl.rc_context(STYLE):
+            figure = Figure(figsize=SIZE, layout="constrained")
+            self.pictures[name](self, figure.subplots())
+        return figure
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write ``summary.json``, each table as CSV and as parquet, each picture as PNG and SVG.
+
+        What needs a package that is not installed is left out; CSV and the summary are always there.  Returns what was
+        written.  Raises ``InvalidInput`` when the folder cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return self._save(folder)
+        except OSError as error:
+            raise InvalidInput(f"The results cannot be written to {folder}: {error}.") from error
+
+    def _save(self, folder: Path) -> list[Path]:
+        written = [folder / "summary.json"]
+        written[0].write_text(json.dumps(self.document(), indent=2) + "\n", encoding="utf-8")
+        for name, rows in {"rows": self.rows, **self.tables}.items():
+            if rows:
+                written.append(_write_csv(folder / f"{name}.csv", rows))
+                written += _write_parquet(folder / f"{name}.parquet", rows)
+        for name in self.pictures if self.rows else ():
+            written += self._draw(folder, name)
+        return written
+
+    def _draw(self, folder: Path, name: str) -> list[Path]:
+        try:
+            figure = self.plot(name)
+        except MissingExtra:
+            return []
+        import matplotlib as mpl
+
+        paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+        with mpl.rc_context(STYLE):
+            figure.savefig(paths[0], dpi=160)
+            figure.savefig(paths[1], metadata={"Date": None})
+        return paths
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<tr><th>{_cell(k)}</th><td>{_cell(v)}</td></tr>" for k, v in self.summary.items())
+        return f"<table><caption>{_cell(self.title)}</caption>{head}</table>{_table(self.rows)}"
+
+
+def legend_of_both(axes: Any, other: Any) -> None:
+    """One legend for two scales, above them."""
+    handles, names = (
+        one + two for one, two in zip(*(a.get_legend_handles_labels() for a in (axes, other)), strict=True)
+    )
+    axes.figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+
+
+def columns_of(rows: Sequence[Row]) -> list[str]:
+    """Every column, in the order of its first row."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns_of(rows))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def _write_parquet(path: Path, rows: Sequence[Row]) -> list[Path]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        return []
+    parquet.write_table(
+        pyarrow.Table.from_pylist([{name: row.get(name) for name in columns_of(rows)} for row in rows]), path
+    )
+    return [path]
+
+
+def _table(rows: Sequence[Row]) -> str:
+    names = columns_of(rows)
+    head = "".join(f"<th>{_cell(name)}</th>" for name in names)
+    body = "".join("<tr>" + "".join(f"<td>{_cell(row.get(name))}</td>" for name in names) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return html.escape(text)

@@ -1,0 +1,168 @@
+"""A grid in virtual time as people use it: ``Simulation(nodes=..., seed=...).run(hours=...)``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from p2pgrid.dht.limits import DEFAULT, Limits
+from p2pgrid.errors import BadExperiment
+from p2pgrid.sim.churn import Sessions
+from p2pgrid.sim.experiment import MOST_NODES, Progress, Run, perform
+from p2pgrid.sim.grid import CHECK_EVERY, Grid
+from p2pgrid.sim.latency import LogNormal
+from p2pgrid.sim.network import Conditions
+from p2pgrid.sim.result import Result, Row, legend_of_both
+from p2pgrid.sim.workload import Find, Workload, percentile
+
+SLICES: Final = 30
+"""Rows of a result: so many equal parts of the time."""
+JOIN_EVERY: Final = 0.05
+"""Seconds between two nodes that join while the grid grows."""
+
+
+class Simulation:
+    """Real engines over a fake network: they join one by one, announce datasets, search, come and go.
+
+    ``conditions``: of the network, a log-normal latency with a median of 30 ms unless told; ``churn``: how long nodes
+    stay, None for ever; ``tags``: datasets announced, each with a tag of its own; ``limits``: of every node;
+    ``check_every``: datagrams of a node between two looks at its invariants, 0 for never.  The same seed gives the
+    same run to the byte (``Result.digest``).
+
+    >>> from p2pgrid.sim import Simulation, Weibull
+    >>> found = Simulation(nodes=50, seed=7, churn=Weibull(shape=0.5, mean=3600)).run(hours=0.1, searches=20)
+    >>> found.frame("searches").right.mean()
+    1.0
+    """
+
+    def __init__(
+        self,
+        nodes: int = 300,
+        *,
+        seed: int = 1,
+        churn: Sessions | None = None,
+        conditions: Conditions | None = None,
+        limits: Limits = DEFAULT,
+        tags: int = 50,
+        check_every: int = CHECK_EVERY,
+    ) -> None:
+        if not 2 <= nodes <= MOST_NODES:
+            raise BadExperiment(f"A simulation has 2 to {MOST_NODES:,} nodes, not {nodes}.")
+        if tags < 0 or check_every < 0:
+            raise BadExperiment("A simulation has tags and check_every from 0 on.")
+        self.nodes, self.seed, self.churn = nodes, seed, churn
+        self.conditions = conditions or Conditions(LogNormal())
+        self.limits, self.tags, self.check_every = limits, tags, check_every
+
+    def run(self, hours: float = 1.0, *, searches: int = 1_000, progress: Progress | None = None) -> Result:
+        """Grow the grid, then let it live for so many virtual hours with so many searches spread over them.
+
+        Rows: one for each thirtieth of the time.  Tables: ``searches``, and ``nodes`` as they are at the end.  An
+        interrupt ends it with what was finished.  Raises ``BadExperiment``, ``BrokenInvariant``.
+        """
+        if not 0 < hours < math.inf or searches < 0:
+            raise BadExperiment("A simulation runs for more than 0 hours, with searches from 0 on.")
+        parameters = {"hours": hours, "searches": searches, "tags": self.tags}
+        result = Result(
+            "simulation", f"{self.nodes:,} nodes for {hours:g} h", self.nodes, self.seed, parameters, pictures=PICTURES
+        )
+        return perform(result, lambda run: self.measure(run, hours, searches), progress)
+
+    def measure(self, run: Run, hours: float, searches: int) -> None:
+        """What ``run`` does, in a run that somebody else watches."""
+        grid = run.grid(conditions=self.conditions, limits=self.limits, check_every=self.check_every)
+        joins = self.nodes * JOIN_EVERY
+        span = joins + 3600.0 * hours
+        run.begin(0.0, joins / span)
+        grid.grow(self.nodes, every=JOIN_EVERY, told=run.within)
+        run.begin(joins / span, 3600.0 * hours / span)
+        work = Workload(grid)
+        work.publish(self.tags)
+        if self.churn is not None:
+            work.churn(self.churn)
+        began = grid.world.now
+        work.search_over(3600.0 * hours, searches)
+        try:
+            for number in range(SLICES):
+                before, out = grid.world.now, grid.network.out
+                run.pass_time(grid, 3600.0 * hours / SLICES, number / SLICES, (number + 1) / SLICES)
+                run.row(**_slice(grid, work, before - began, before, out))
+            grid.run(30.0)
+            run.result.rows[-1].update(_found(work.finds, before))
+        finally:
+            run.result.tables["searches"] = [_search(find, began) for find in work.finds]
+            run.result.tables["nodes"] = [_node(node) for node in grid.nodes]
+
+
+def _slice(grid: Grid, work: Workload, seconds: float, before: float, out: int) -> Row:
+    passed = grid.world.now - before
+    return {
+        "seconds": seconds,
+        "nodes": len(grid.living()),
+        "births": work.births,
+        "deaths": work.deaths,
+        "bytes_a_node_and_second": (grid.network.out - out) / passed / max(1, len(grid.living())),
+        **_found(work.finds, before),
+    }
+
+
+def _found(finds: list[Find], since: float) -> Row:
+    """Of the searches begun since then and ended by now."""
+    ended = [find for find in finds if find.at >= since and find.complete is not None]
+    firsts = [find.first for find in ended if find.first is not None]
+    return {
+        "searches": len(ended),
+        "success_percent": 100 * sum(find.right for find in ended) / len(ended) if ended else None,
+        "first_p50": percentile(firsts, 0.5),
+        "first_p95": percentile(firsts, 0.95),
+        "complete_p50": percentile([find.complete for find in ended if find.complete is not None], 0.5),
+    }
+
+
+def _search(find: Find, began: float) -> Row:
+    return {
+        "seconds": find.at - began,
+        "first": find.first,
+        "complete": find.complete,
+        "listings": find.listings,
+        "right": find.right,
+    }
+
+
+def _node(node: Any) -> Row:
+    engine, host = node.engine, node.host
+    return {
+        "id": node.identity.id.hex(),
+        "peers": len(engine.table),
+        "sessions": engine.sessions(),
+        "listings": len(engine.store),
+        "packets_sent": host.sent,
+        "packets_heard": host.heard,
+        "bytes_sent": host.out,
+        "bytes_heard": host.into,
+    }
+
+
+def draw_time(result: Result, axes: Any) -> None:
+    """Searches over time."""
+    rows = [row for row in result.rows if row["success_percent"] is not None]
+    hours = [row["seconds"] / 3600 for row in rows]
+    axes.plot(hours, [row["success_percent"] for row in rows], "o-", label="searches that find the dataset")
+    axes.set(xlabel="hours", ylabel="searches, %", ylim=(0, 102))
+    other = axes.twinx()
+    traffic = [row["bytes_a_node_and_second"] for row in rows]
+    other.plot(hours, traffic, "s--", color="C1", label="bytes a node and second")
+    other.set(ylabel="bytes a node and second", ylim=(0, None))
+    legend_of_both(axes, other)
+
+
+def draw_latency(result: Result, axes: Any) -> None:
+    """Distribution of search times."""
+    for name in ("first", "complete"):
+        times = sorted(row[name] for row in result.tables.get("searches", []) if row[name] is not None)
+        axes.plot(times, [100 * (at + 1) / len(times) for at in range(len(times))], label=f"{name} result")
+    axes.set(xlabel="seconds", ylabel="searches, %", ylim=(0, 102))
+    axes.legend()
+
+
+PICTURES: Final = {"over-time": draw_time, "latency": draw_latency}

@@ -1,0 +1,140 @@
+"""One experiment with many seeds and parameters: on all cores of this machine, or on a Dask cluster."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import Any, Final
+
+from p2pgrid.errors import BadExperiment, MissingExtra, P2PError, Unreachable
+from p2pgrid.sim.experiments import named
+from p2pgrid.sim.result import Result, Row
+
+DASK: Final = "Install it with: pip install 'p2pgrid[dask]'"
+CONNECT_WITHIN: Final = 10.0
+"""Seconds to reach a scheduler."""
+MOST_JOBS: Final = 10_000
+
+Told = Callable[[int, int], None]
+"""Hears how many runs are done, of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run.  ``varied``: what differs from the others, as columns of the merged table."""
+
+    experiment: str
+    nodes: int | None
+    seed: int
+    parameters: Mapping[str, Any]
+    varied: Mapping[str, Any]
+
+
+def jobs_of(
+    experiment: str,
+    *,
+    nodes: Sequence[int | None] = (None,),
+    seeds: Sequence[int] = (1,),
+    parameters: Mapping[str, Any] | None = None,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+) -> list[Job]:
+    """A run for each combination.  Raises ``BadExperiment`` before anything runs."""
+    found, fixed, vary = named(experiment), dict(parameters or {}), dict(vary or {})
+    jobs = []
+    for count, seed, *values in itertools.product(nodes, seeds, *vary.values()):
+        chosen = dict(zip(vary, values, strict=True))
+        found.with_nodes(count)
+        taken = found.with_parameters({**fixed, **chosen})
+        columns = {name: _column(taken[name]) for name in chosen}
+        varied = {"seed": seed, **({"nodes": count} if len(nodes) > 1 else {}), **columns}
+        jobs.append(Job(experiment, count, seed, {**fixed, **chosen}, varied))
+        if len(jobs) > MOST_JOBS:
+            raise BadExperiment(f"That would be more than {MOST_JOBS:,} runs.")
+    if not jobs:
+        raise BadExperiment("That would be no run at all: something to vary has no value.")
+    return jobs
+
+
+def _column(value: Any) -> Any:
+    """A parameter as a cell of a table: a list of one is that one."""
+    return value[0] if isinstance(value, tuple) and len(value) == 1 else value
+
+
+def perform(job: Job) -> Result:
+    """Do one; what a worker runs."""
+    return named(job.experiment).run(nodes=job.nodes, seed=job.seed, parameters=job.parameters)
+
+
+def run_all(
+    jobs: Sequence[Job],
+    *,
+    scheduler: str | None = None,
+    processes: int | None = None,
+    told: Told = lambda done, of: None,
+) -> list[tuple[Job, Result]]:
+    """All of them, in the order of the jobs; an interrupt ends it with those that are done.
+
+    ``scheduler``: a Dask scheduler's address, as ``tcp://host:8786``; else processes on this machine, one a core unless
+    told.  Raises what a run raised first, ``Unreachable``, ``MissingExtra``.
+    """
+    done: dict[int, Result] = {}
+    try:
+        for number, result in _on_cluster(jobs, scheduler) if scheduler else _here(jobs, processes):
+            done[number] = result
+            told(len(done), len(jobs))
+    except KeyboardInterrupt:
+        pass
+    return [(jobs[number], done[number]) for number in sorted(done)]
+
+
+def merged(done: Sequence[tuple[Job, Result]]) -> tuple[list[Row], list[Row]]:
+    """All rows in one table, each with what was varied; and a summary of each run."""
+    rows = [{**job.varied, **row} for job, result in done for row in result.rows]
+    return rows, [{**job.varied, **result.summary} for job, result in done]
+
+
+def _here(jobs: Sequence[Job], processes: int | None) -> Iterator[tuple[int, Result]]:
+    count = min(processes or os.cpu_count() or 1, len(jobs))
+    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        # The processes begin with interrupts blocked, as we are here: a Ctrl-C is for us, who then end them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            begun: dict[Future[Result], int] = {pool.submit(perform, job): number for number, job in enumerate(jobs)}
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        for future in as_completed(begun):
+            yield begun[future], future.result()
+    finally:
+        for process in list(pool._processes.values()):  # those under way would go on for minutes
+            process.terminate()
+        pool.shutdown(cancel_futures=True)
+
+
+def _on_cluster(jobs: Sequence[Job], scheduler: str) -> Iterator[tuple[int, Result]]:
+    try:
+        import distributed
+    except ImportError as error:
+        raise MissingExtra("A cluster needs Dask, which is not installed.", fix=DASK) from error
+    try:
+        client = distributed.Client(scheduler, timeout=CONNECT_WITHIN, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        fix = "Start one with 'dask scheduler', and workers with 'dask worker tcp://HOST:8786'."
+        raise Unreachable(f"No Dask scheduler answers at {scheduler}: {error}.", fix=fix) from error
+    with client:
+        begun = {client.submit(perform, job, pure=False): number for number, job in enumerate(jobs)}
+        try:
+            for future in distributed.as_completed(begun):
+                try:
+                    yield begun[future], future.result()
+                except P2PError:
+                    raise
+                except distributed.KilledWorker as error:
+                    raise BadExperiment(f"Workers died at it, probably for want of memory: {error}.") from error
+        finally:
+            client.cancel(list(begun))

@@ -1,0 +1,74 @@
+"""One more process of a swarm: ``python -m p2pgrid.sim.worker``.
+
+It reads commands as lines of JSON and answers each with one; when its input ends, because the swarm closed it or died,
+it leaves what it is at, ends all its nodes and itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from dataclasses import asdict
+from typing import Any, Final
+
+from p2pgrid import loop
+from p2pgrid.errors import InternalError, P2PError
+from p2pgrid.sim.share import Order, Share
+
+LONGEST_LINE: Final = 1 << 26
+
+
+async def serve() -> None:
+    """Do what comes in, until nothing does."""
+    running = asyncio.get_running_loop()
+    running.add_signal_handler(signal.SIGINT, lambda: None)  # an interrupt is for the swarm, which then closes us
+    reader = asyncio.StreamReader(limit=LONGEST_LINE)
+    await running.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    lines: asyncio.Queue[bytes] = asyncio.Queue()
+    obeying = asyncio.create_task(_obey(lines))
+    hearing = asyncio.create_task(_hear(reader, lines))
+    await asyncio.wait([obeying, hearing], return_when=asyncio.FIRST_COMPLETED)
+    for task in (obeying, hearing):
+        task.cancel()
+    await asyncio.wait([obeying, hearing])
+
+
+async def _hear(reader: asyncio.StreamReader, lines: asyncio.Queue[bytes]) -> None:
+    while line := await reader.readline():
+        lines.put_nowait(line)
+
+
+async def _obey(lines: asyncio.Queue[bytes]) -> None:
+    share: Share | None = None
+    try:
+        while True:
+            command = json.loads(await lines.get())
+            if command["do"] == "start":
+                share = Share(Order(**command["order"]))
+            answer = await _answer(share, command)
+            print(json.dumps(answer), flush=True)
+    finally:
+        if share is not None:
+            await share.close()
+
+
+async def _answer(share: Share | None, command: dict[str, Any]) -> dict[str, Any]:
+    try:
+        if share is None:
+            raise InternalError("Nothing was started.")
+        if command["do"] == "start":
+            return {"members": [asdict(member) for member in await share.start()]}
+        if command["do"] == "kill":
+            await share.kill(command["names"])
+            return {}
+        return {"rows": share.status()}
+    except P2PError as error:
+        return {"error": error.to_wire()}
+    except Exception as error:
+        return {"error": InternalError(f"A process of the swarm failed: {error!r}").to_wire()}
+
+
+if __name__ == "__main__":
+    loop.run(serve())

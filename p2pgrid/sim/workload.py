@@ -1,0 +1,125 @@
+"""What happens in a grid that people use: datasets announced, searches over time, nodes that come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from p2pgrid.ids import Tag, normalise_tag
+from p2pgrid.records import Listing, Verified
+from p2pgrid.sim.churn import Sessions
+from p2pgrid.sim.grid import Grid
+from p2pgrid.sim.node import Node
+
+DATASET_BYTES: Final = 16
+WHOLE: Final = 100
+"""Listings that a search of the workload asks for: all that there are of its rare tags."""
+
+
+@dataclass(slots=True)
+class Find:
+    """One search.  Times in seconds; ``first``: None when nothing was found; ``right``: a living publisher's was."""
+
+    at: float
+    first: float | None = None
+    complete: float | None = None
+    listings: int = 0
+    right: bool = False
+
+
+@dataclass(slots=True)
+class Workload:
+    """Datasets, searches and churn in one grid.
+
+    ``publishers``: of each tag, the living node that announces it; when it dies another takes over.
+    """
+
+    grid: Grid
+    finds: list[Find] = field(default_factory=list)
+    publishers: dict[Tag, Node] = field(default_factory=dict)
+    births: int = 0
+    deaths: int = 0
+
+    # ------------------------------------------------------------ datasets
+
+    def publish(self, count: int, *, every: float = 0.1) -> None:
+        """``count`` tags more with one dataset each, by nodes by chance; returns when all are announced."""
+        announced: list[int] = []
+        begun = len(self.publishers)
+        for number in range(count):
+            tag = normalise_tag(f"tag-{begun + number}")
+            self.grid.world.after(number * every, self._publish, tag, announced)
+        self.grid.run(count * every + 30.0, lambda: len(announced) >= count)
+        self.grid.run(5.0)  # the outer ranges are placed after an announcement returns
+
+    def _publish(self, tag: Tag, announced: list[int] | None = None) -> None:
+        chance = self.grid.world.random
+        node = self.publishers[tag] = chance.choice(self.grid.living())
+        ended = announced.append if announced is not None else _unheard
+        node.announce(tag, chance.randbytes(DATASET_BYTES), "a dataset", ended)
+
+    # ------------------------------------------------------------ searches
+
+    def search_over(self, seconds: float, count: int) -> None:
+        """So many searches, spread evenly over the time from now on; they happen as the time passes."""
+        for number in range(count):
+            self.grid.world.after(number * seconds / max(1, count), self._search)
+
+    def _search(self) -> None:
+        chance = self.grid.world.random
+        if self.publishers and (living := self.grid.living()):
+            tag = chance.choice(list(self.publishers))
+            self.search(chance.choice(living), tag)
+
+    def search(self, node: Node, tag: Tag) -> Find:
+        """Begin one; it is among ``finds`` at once, and complete when it ended."""
+        world = self.grid.world
+        find = Find(world.now)
+        self.finds.append(find)
+        publisher = self.publishers[tag].identity.public if tag in self.publishers else b""
+
+        def found(listing: Verified[Listing]) -> None:
+            if find.first is None:
+                find.first = world.now - find.at
+            find.listings += 1
+            find.right |= listing.record.key == publisher
+
+        def ended() -> None:
+            find.complete = world.now - find.at
+
+        node.search(tag, WHOLE, found, ended)
+        return find
+
+    # ------------------------------------------------------------ churn
+
+    def churn(self, sessions: Sessions) -> None:
+        """From now on every node stays as long as chance has it, and a new one comes for each that leaves."""
+        chance = self.grid.world.random
+        for node in list(self.grid.nodes):
+            self.grid.world.after(sessions.rest(chance), self._leave, node, sessions)
+
+    def _leave(self, node: Node, sessions: Sessions) -> None:
+        grid = self.grid
+        orphaned = [tag for tag, publisher in self.publishers.items() if publisher is node]
+        grid.remove(node)
+        self.deaths += 1
+        if not grid.nodes:
+            return
+        door = grid.world.random.choice(grid.nodes)
+        new = grid.add()
+        new.join([door.address])
+        self.births += 1
+        grid.world.after(sessions.session(grid.world.random), self._leave, new, sessions)
+        for tag in orphaned:
+            self._publish(tag)
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The value that so much (0..1) of them do not exceed; None of none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
+
+
+def _unheard(held: int) -> None:
+    """Nobody waits for it."""

@@ -1,0 +1,94 @@
+"""Virtual time: events in the order of a clock that nobody waits for, and a digest of all that happened.
+
+Two worlds with the same seed that are asked the same things go through the same events to the byte, whatever machine
+they run on; ``digest`` tells two of them apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import random
+from collections.abc import Callable
+from struct import Struct
+from typing import Any, Final
+
+EPOCH: Final = 1_800_000_000.0
+"""What the clock of records shows at time 0: a fixed day, so that a run does not depend on today."""
+WATCH: Final = 1024
+"""Events between two looks of whoever watches."""
+FOLD: Final = 1 << 16
+"""Bytes of trace between two hashes: so the state of a digest is plain bytes, and a world can be copied."""
+_STAMP: Final = Struct("<dI")
+
+
+class World:
+    """A clock, chance, and what is to happen.
+
+    ``now``: seconds since the beginning; ``random``: the only chance in this world, seeded; ``events``: how many have
+    happened; ``watch``: called every ``WATCH`` events, for whoever looks on from outside.
+    """
+
+    __slots__ = ("_count", "_heap", "_trace", "events", "now", "random", "seed", "watch")
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.random = random.Random(seed)  # noqa: S311 - the chance of a simulation, which must repeat
+        self.now = 0.0
+        self.events = 0
+        self.watch: Callable[[], None] | None = None
+        self._heap: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
+        self._count = 0
+        self._trace = bytearray(str(seed).encode())
+        """The digest of what was noted until lately, and what was noted since."""
+
+    def wall(self) -> float:
+        """The clock of records, in seconds since 1970."""
+        return EPOCH + self.now
+
+    def at(self, when: float, action: Callable[..., object], *args: Any) -> None:
+        """Do something then; things of one moment happen in the order in which they were asked for."""
+        self._count += 1
+        heapq.heappush(self._heap, (when, self._count, action, args))
+
+    def after(self, seconds: float, action: Callable[..., object], *args: Any) -> None:
+        """Do something so much later."""
+        self.at(self.now + seconds, action, *args)
+
+    def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
+        """Let time pass: so much, or until ``until`` is true, which is looked at after each event.
+
+        Returns whether ``until`` came true.
+        """
+        end = self.now + seconds
+        heap = self._heap
+        if until is not None and until():
+            return True
+        while heap and heap[0][0] <= end:
+            when, _, action, args = heapq.heappop(heap)
+            if when > self.now:
+                self.now = when
+            self.events += 1
+            action(*args)
+            if self.watch is not None and not self.events % WATCH:
+                self.watch()
+            if until is not None and until():
+                return True
+        self.now = end
+        return False
+
+    def note(self, who: int, what: bytes) -> None:
+        """Something happened now: it becomes part of the digest."""
+        trace = self._trace
+        trace += _STAMP.pack(self.now, who)
+        trace += what
+        if len(trace) > FOLD:
+            trace[:] = _folded(trace)
+
+    def digest(self) -> str:
+        """32 hex digits over everything noted so far, in its order."""
+        return _folded(self._trace).hex()
+
+
+def _folded(trace: bytearray) -> bytes:
+    return hashlib.blake2b(trace, digest_size=16).digest()
