@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 from p2pgrid import __version__
-from p2pgrid.cli import check, datasets, land, launch, network, people, ping, publish, requests, search, submit, tags
+from p2pgrid.cli import (
+    check,
+    datasets,
+    land,
+    launch,
+    network,
+    people,
+    ping,
+    publish,
+    requests,
+    search,
+    simulate,
+    submit,
+    swarm,
+    tags,
+)
 from p2pgrid.cli.ending import Grid
 
 app = typer.Typer(
@@ -48,4 +63,6 @@ app.command("result", epilog=submit.RESULT_EXAMPLES)(submit.result)
 app.command("publish", epilog=publish.EXAMPLES)(publish.publish)
 app.add_typer(requests.app, name="requests")
 app.add_typer(people.app, name="accounts")
+app.command("swarm", epilog=swarm.EXAMPLES)(swarm.swarm)
+app.command("simulate", epilog=simulate.EXAMPLES)(simulate.simulate)
 app.command("audit", epilog=people.AUDIT_EXAMPLES)(people.audit)

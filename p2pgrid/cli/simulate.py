@@ -1,0 +1,258 @@
+"""``p2pgrid simulate``: experiments with whole grids in virtual time, from one command."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from p2pgrid.cli import options as opt
+from p2pgrid.cli.ending import INTERRUPTED
+from p2pgrid.cli.output import Out, console
+from p2pgrid.errors import InvalidInput, MissingExtra, WrongUse
+
+if TYPE_CHECKING:
+    from p2pgrid.sim.experiment import Experiment, Progress, Run
+    from p2pgrid.sim.plan import Plan
+    from p2pgrid.sim.result import Result, Row
+
+EXAMPLES: Final = opt.examples(
+    "p2pgrid simulate --list",
+    "p2pgrid simulate churn --nodes 300 --seed 7 --out results",
+    "p2pgrid simulate grid --nodes 1000 --hours 2 --set mean_session=3600",
+    "p2pgrid simulate flash-crowd --seed 1 --seed 2 --set seconds=5,10,20 --json",
+    "p2pgrid simulate study.toml --scheduler tcp://192.0.2.7:8786 --out results",
+)
+DIGITS: Final = 4
+
+
+def experiment_names(incomplete: str) -> list[str]:
+    """For the shell's completion."""
+    from p2pgrid.sim.experiments import MODULES
+
+    return [name for name in (module.replace("_", "-") for module in MODULES) if name.startswith(incomplete)]
+
+
+def simulate(
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            help="An experiment's name, or a TOML file.",
+            metavar="[EXPERIMENT|FILE.toml]",
+            autocompletion=experiment_names,
+        ),
+    ] = "",
+    list_: Annotated[bool, typer.Option("--list", help="Name the experiments and their parameters.")] = False,
+    nodes: Annotated[list[int] | None, typer.Option("--nodes", "-n", min=2, help="Nodes; repeatable.")] = None,
+    seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="Seed of all chance; repeatable.")] = None,
+    hours: Annotated[
+        float | None, typer.Option("--hours", help="Virtual hours, where the experiment has them.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A parameter; several values are run one by one. Repeatable.", metavar="NAME=VALUE"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write tables and pictures here.", metavar="DIR")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Run on the Dask cluster with this scheduler.", metavar="tcp://HOST:PORT")
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Run an experiment with a whole grid in virtual time.
+
+    The engines are those of real nodes; network and clock are simulated, and the same seed gives the same run. Exit
+    code 1 when a figure is not within the tolerance of its reference.
+    """
+    voice = Out(as_json=as_json)
+    if list_:
+        _list(voice)
+        return
+    if not experiment:
+        raise WrongUse("No experiment is named.", fix="Choose one of: p2pgrid simulate --list")
+    from p2pgrid.sim import plan as plans
+
+    plan = plans.read(experiment)
+    _add_options(plan, nodes, seed, hours, set_ or [])
+    jobs = plan.jobs()
+    if out is not None:
+        _must_be_writable(out)
+    if len(jobs) == 1 and scheduler is None:
+        _one(voice, plan, out)
+    else:
+        _many(voice, plan, out, scheduler)
+
+
+def _add_options(
+    plan: Plan, nodes: list[int] | None, seed: list[int] | None, hours: float | None, settings: Sequence[str]
+) -> None:
+    plan.nodes = list(nodes) if nodes else plan.nodes
+    plan.seeds = list(seed) if seed else plan.seeds
+    if hours is not None:
+        plan.parameters["hours"] = hours
+    for text in settings:
+        plan.set(text)
+
+
+def _list(voice: Out) -> None:
+    from p2pgrid.sim.experiments import everyone
+
+    found = everyone()
+    voice.document([_described(one) for one in found])
+    for one in found:
+        voice.line(f"{one.name}: {one.about}")
+        voice.line(f"    {one.nodes:,} nodes; " + ", ".join(f"{k}={_shown(v)}" for k, v in one.parameters.items()))
+
+
+def _described(one: Experiment) -> Row:
+    return {
+        "name": one.name,
+        "title": one.title,
+        "about": one.about,
+        "nodes": one.nodes,
+        "parameters": dict(one.parameters),
+        "pictures": list(one.pictures),
+    }
+
+
+def _one(voice: Out, plan: Plan, out: Path | None) -> None:
+    from p2pgrid.sim.experiments import named
+
+    job = plan.jobs()[0]
+    with _progress(voice, plan.experiment) as progress:
+        result = named(plan.experiment).run(
+            nodes=job.nodes, seed=job.seed, parameters=job.parameters, progress=progress
+        )
+    voice.document(result.document())
+    _show(voice, result.title, result.rows)
+    voice.pairs(result.summary, "run")
+    _save(voice, out, result)
+    _end(voice, result.complete, result.holds)
+
+
+def _many(voice: Out, plan: Plan, out: Path | None, scheduler: str | None) -> None:
+    from p2pgrid.sim.experiments import named
+    from p2pgrid.sim.result import Result
+    from p2pgrid.sim.sweep import merged, run_all
+
+    jobs = plan.jobs()
+    with _counting(voice, plan.experiment, len(jobs)) as told:
+        done = run_all(jobs, scheduler=scheduler, told=told)
+    rows, runs = merged(done)
+    title = f"{named(plan.experiment).title}: {len(done)} of {len(jobs)} runs"
+    whole = Result(plan.experiment, title, 0, 0, dict(plan.parameters), rows, {"runs": runs})
+    whole.complete = len(done) == len(jobs) and all(result.complete for _, result in done)
+    document = {
+        "experiment": plan.experiment,
+        "complete": whole.complete,
+        "holds": whole.holds,
+        "parameters": dict(plan.parameters),
+        "runs": runs,
+        "rows": rows,
+    }
+    voice.document(document)
+    _show(voice, title, rows)
+    _show(voice, "runs", runs)
+    _save(voice, out, whole)
+    _end(voice, whole.complete, whole.holds)
+
+
+def _show(voice: Out, title: str, rows: Sequence[Row]) -> None:
+    from p2pgrid.sim.result import columns_of
+
+    names = columns_of(rows)
+    voice.table(
+        [name.replace("_", " ") for name in names], [[_shown(row.get(name)) for name in names] for row in rows], title
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.{DIGITS}g}" if abs(value) < 10**DIGITS else f"{value:,.0f}"
+    if isinstance(value, (tuple, list)):
+        return ",".join(_shown(one) for one in value)
+    return "" if value is None else f"{value}"
+
+
+def _save(voice: Out, out: Path | None, result: Result) -> None:
+    if out is None:
+        return
+    written = result.save(out)
+    voice.note(f"written to {out}: {', '.join(path.name for path in written)}")
+    if result.pictures and result.rows and not any(path.suffix == ".svg" for path in written):
+        voice.warn(MissingExtra("Pictures need matplotlib, which is not installed.", fix="pip install 'p2pgrid[sim]'"))
+
+
+def _end(voice: Out, complete: bool, holds: bool | None) -> None:
+    if not complete:
+        voice.note("interrupted; what was finished is above")
+        raise typer.Exit(INTERRUPTED)
+    if holds is not None:
+        voice.line(f"{voice.mark(holds)} {'within' if holds else 'not within'} the tolerances of the references")
+    if holds is False:
+        raise typer.Exit(1)
+
+
+def _must_be_writable(folder: Path) -> None:
+    """Before anything runs: an hour of simulation must not end at a folder that cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InvalidInput(f"Nothing can be written to {folder}: {error}.", fix="Choose another folder.") from error
+
+
+@contextmanager
+def _progress(voice: Out, name: str) -> Iterator[Progress | None]:
+    """A bar with virtual time, events a second and the time left, where a person looks on."""
+    if not (voice.speaks and sys.stderr.isatty()):
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    words = "{task.fields[virtual]} of virtual time, {task.fields[rate]} events/s"
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn(words),
+        TimeRemainingColumn(),
+        console=console(sys.stderr),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(name, total=1.0, virtual="0 s", rate="0")
+
+        def told(share: float, run: Run) -> None:
+            bar.update(task, completed=share, virtual=_duration(run.virtual_seconds), rate=f"{run.rate:,.0f}")
+
+        yield told
+
+
+@contextmanager
+def _counting(voice: Out, name: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    """A bar of whole runs."""
+    if not (voice.speaks and sys.stderr.isatty()):
+        yield lambda done, of: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(sys.stderr), transient=True) as bar:
+        task = bar.add_task(f"{name}, runs", total=total)
+        yield lambda done, of: bar.update(task, completed=done)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,36 @@
+"""The page on simulations, as its reader would follow it: every snippet runs, every file it shows is one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from p2pgrid.sim import plan
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "simulation.md"
+
+
+def blocks(kind: str) -> list[str]:
+    """The page's fenced blocks of a kind, in order."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_every_snippet_of_the_page_runs(number: int, tmp_path: Path) -> None:
+    snippets = blocks("python")
+    assert len(snippets) == 2
+    ended = subprocess.run([sys.executable, "-c", snippets[number]], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout
+    assert not ended.stderr
+
+
+def test_every_study_of_the_page_can_be_run(tmp_path: Path) -> None:
+    (study,) = blocks("toml")
+    path = tmp_path / "study.toml"
+    path.write_text(study, encoding="utf-8")
+    assert len(plan.read(str(path)).jobs()) == 6
