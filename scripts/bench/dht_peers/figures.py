@@ -89,7 +89,7 @@ FIGURES: Final[dict[str, tuple[str, str, tuple[Bound, ...]]]] = {
     "killed 50 p95": ("right after 50 % died, first result p95", "ms", (Bound(100.0, (300,)),)),
     "killed 50 found": ("right after 50 % died, found of 200", "", (Bound(200.0, ALL, at_least=True),)),
     "idle cpu": ("idle, after 1,000 announces: CPU of all nodes", "% of a core", (Bound(5.0, (1000,)),)),
-    "idle bytes": ("idle, after 1,000 announces: a node's bytes a minute", "B", (Bound(2000.0, LARGE),)),
+    "idle bytes": ("idle, after 1,000 announces: a node's bytes a minute", "B", (Bound(2000.0, (1000,)),)),
     "idle bytes an hour": ("idle, after 1,000 announces: a node's kB an hour", "kB", ()),
 }
 """Name, unit and targets of each figure."""
