@@ -29,7 +29,8 @@ class Experiment:
     """One of them.
 
     ``about``: one sentence; ``nodes``: how many unless told; ``parameters``: their names and defaults, which also say
-    their types; ``measure``: does it, a row at a time; ``pictures``: by file name.
+    their types; ``measure``: does it, a row at a time; ``pictures``: by file name; ``bounds``: least and most of a
+    parameter, 0 and anything finite unless told.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Experiment:
     parameters: Mapping[str, Any]
     measure: Callable[[Run], None]
     pictures: Mapping[str, Draw]
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def with_parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All parameters, those given in place of their defaults.  Raises ``BadExperiment``."""
@@ -85,9 +87,12 @@ class Experiment:
             made = type(default)(value)
         except (TypeError, ValueError, OverflowError):
             made = None
-        if made is None or (isinstance(made, int) and made != float(value)) or not 0 <= made < math.inf:
+        least, most = self.bounds.get(name, (0, math.inf))
+        whole = made is None or not isinstance(made, int) or made == float(value)
+        if made is None or not whole or not least <= made <= most or made == math.inf:
             kind = "whole number" if isinstance(default, int) else "number"
-            raise BadExperiment(f"{self.name}: {name} is a {kind} from 0 on, not {value!r}.")
+            span = f"from {least:g} on" if most == math.inf else f"from {least:g} to {most:g}"
+            raise BadExperiment(f"{self.name}: {name} is a {kind} {span}, not {value!r}.")
         return made
 
 

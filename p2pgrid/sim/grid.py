@@ -11,7 +11,7 @@ from p2pgrid.crypto import Identity
 from p2pgrid.dht.contacts import Endpoint, Peer
 from p2pgrid.dht.limits import DEFAULT, Limits
 from p2pgrid.dht.lookup import Lookup
-from p2pgrid.errors import BadSignature, BrokenInvariant
+from p2pgrid.errors import BadSignature, BrokenInvariant, InvalidInput
 from p2pgrid.ids import Tag
 from p2pgrid.records import LISTING_CONTEXT, Listing, Verified
 from p2pgrid.sim.invariants import leaked, under_way
@@ -26,6 +26,7 @@ from p2pgrid.sim.world import World
 CHECK_EVERY: Final = 64
 """Datagrams of a node between two looks at its invariants: more often costs as much as the engines do."""
 PORT: Final = 4000
+TRIES: Final = 16
 
 
 class Grid:
@@ -68,10 +69,15 @@ class Grid:
         wall: Callable[[], float] | None = None,
     ) -> Node:
         """A node that knows nobody yet.  ``wall``: its clock of records, the world's unless told."""
+        identity = identity or self.new_identity()
+        if type(identity) is not self._identities:
+            raise InvalidInput(
+                f"A grid with {self._identities.__name__} takes no {type(identity).__name__}: they agree with nobody.",
+                fix="Make it with new_identity(), or the grid with real_keys=True.",
+            )
         chance = self.world.random
         region = chance.choice(self._regions) if self._regions else ""
         host = self.network.add(endpoint or self.free_address(), nat=nat, region=region)
-        identity = identity or self.new_identity()
         node = Node(self, host, identity, limits or self.limits, server, name, wall or self.world.wall)
         self.nodes.append(node)
         return node
@@ -96,12 +102,12 @@ class Grid:
         joined: list[bool] = []
 
         def one_more() -> None:
-            doors = self._doors()
+            door = self.door()
             node = self.add()
             grown.append(node)
             told(len(grown) / count)
-            if doors:
-                node.join([self.world.random.choice(doors).address], joined.append)
+            if door is not None:
+                node.join([door.address], joined.append)
             else:
                 joined.append(True)
             if len(grown) < count:
@@ -120,6 +126,20 @@ class Grid:
             for row in everybody.ranges(own):
                 for other in self.world.random.sample(row, min(k, len(row))):
                     node.engine.table.add_contact(Peer(other.identity.public, *other.address, None, self.world.now))
+
+    def anyone(self, wanted: Callable[[Node], bool] = lambda node: True) -> Node | None:
+        """One that is up, and as wanted, by chance; None when there is none."""
+        nodes, choice = self.nodes, self.world.random.choice
+        for _ in range(TRIES if nodes else 0):  # most are, so that nobody looks at all of them
+            node = choice(nodes)
+            if node.up and wanted(node):
+                return node
+        fitting = [node for node in nodes if node.up and wanted(node)]
+        return choice(fitting) if fitting else None
+
+    def door(self) -> Node | None:
+        """One that others can join through."""
+        return self.anyone(lambda node: node.server and node.host.nat is None)
 
     def living(self) -> list[Node]:
         """Those that are up."""
@@ -210,6 +230,3 @@ class Grid:
     def fault(self, error: Exception) -> None:
         """An engine met a fault of its own; ``run`` raises it."""
         self.faults.append(error)
-
-    def _doors(self) -> list[Node]:
-        return [node for node in self.nodes if node.up and node.server and node.host.nat is None]

@@ -18,12 +18,14 @@ MAPPING_LIFE: Final = 120.0
 """Seconds; RFC 4787 asks for at least two minutes, and many give no more."""
 FIRST_PORT: Final = 20_000
 PORTS: Final = 40_000
+TIDY: Final = 64
+"""Mappings at which those that are over are dropped, and again at twice as many as were left."""
 
 
 class Nat:
     """One translator with one public address, for one host behind it."""
 
-    __slots__ = ("_by_port", "_by_target", "_next", "ip", "kind")
+    __slots__ = ("_by_port", "_by_target", "_next", "_tidy_at", "ip", "kind")
 
     def __init__(self, kind: Kind, ip: str) -> None:
         self.kind, self.ip = kind, ip
@@ -31,6 +33,7 @@ class Nat:
         self._by_port: dict[int, dict[Endpoint, float]] = {}
         """Of each public port: whom it let packets out to, and when last."""
         self._next = 0
+        self._tidy_at = min(TIDY, PORTS)
 
     def out(self, target: Endpoint, now: float) -> Endpoint:
         """The public endpoint that a packet to ``target`` leaves from."""
@@ -50,9 +53,13 @@ class Nat:
         return any(now - last <= MAPPING_LIFE for last in self._by_port.get(port, {}).values())
 
     def _new_port(self, now: float) -> int:
-        for port in [port for port in self._by_port if not self._lives(port, now)]:
-            del self._by_port[port]
-        self._by_target = {target: port for target, port in self._by_target.items() if port in self._by_port}
+        if len(self._by_port) >= self._tidy_at:
+            for port in [port for port in self._by_port if not self._lives(port, now)]:
+                del self._by_port[port]
+            self._by_target = {target: port for target, port in self._by_target.items() if port in self._by_port}
+            self._tidy_at = min(2 * len(self._by_port) + TIDY, PORTS)
+            if len(self._by_port) >= PORTS:  # all of them live: the oldest gives way
+                del self._by_port[next(iter(self._by_port))]
         while True:
             port = FIRST_PORT + self._next % PORTS
             self._next += 1

@@ -93,8 +93,8 @@ class Network:
         self.conditions = conditions or Conditions()
         self.hosts: list[Host] = []
         self.watch: Callable[[bytes, Endpoint, Endpoint], bool] | None = None
-        self.sent = self.out = 0
-        """Packets, and bytes with their headers."""
+        self.sent = self.out = self.dropped = 0
+        """Packets, bytes with their headers, and packets that a host's uplink had no room for."""
         self.made = 0
         """Hosts ever, those removed too."""
         self._at: dict[Endpoint, Host] = {}
@@ -134,15 +134,15 @@ class Network:
 
     def send(self, host: Host, data: bytes, target: Endpoint) -> None:
         """A packet leaves a host."""
-        host.sent += 1
-        host.out += len(data) + UDP_AND_IP
         delay = 0.0
         if self.conditions.uplink is not None:
             queued = host.queue(len(data) + UDP_AND_IP, self.conditions.uplink, self.world.now)
             if queued is None:
-                self.sent += 1
+                self.dropped += 1
                 return
             delay = queued
+        host.sent += 1
+        host.out += len(data) + UDP_AND_IP
         source = host.nat.out(target, self.world.now) if host.nat is not None else host.endpoint
         self.carry(data, source, target, host, delay)
 

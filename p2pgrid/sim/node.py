@@ -11,6 +11,7 @@ from p2pgrid.dht.contacts import Contact, Endpoint
 from p2pgrid.dht.engine import Engine
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.lookup import Lookup
+from p2pgrid.errors import InvalidInput
 from p2pgrid.ids import Tag, tag_key
 from p2pgrid.records import Listing, Verified
 from p2pgrid.sim.invariants import Invariants
@@ -98,6 +99,7 @@ class Node:
 
     def join(self, through: Sequence[Endpoint], ended: Callable[[bool], None] = _unheard) -> None:
         """Join by bare addresses, and whoever was known before a restart; ``ended``: whether anybody answered."""
+        self._must_run()
         saved, self._saved = self._saved, []
         self.engine.upkeep.join(list(through), saved, lambda joined, at: ended(joined), self._grid.world.now)
         self.flush()
@@ -128,6 +130,7 @@ class Node:
 
     def announce(self, tag: Tag, dataset: bytes, title: str = "", ended: Callable[[int], None] = _unheard) -> None:
         """See ``DhtNode.announce``; ``ended`` hears how many hold it."""
+        self._must_run()
         now = self._grid.world.now
         self.engine.publisher.announce(tag, dataset, title, lambda held, at: ended(held), now)
         self.flush()
@@ -136,6 +139,7 @@ class Node:
         self, tag: Tag, limit: int, found: Callable[[Verified[Listing]], None], ended: Callable[[], None]
     ) -> None:
         """See ``DhtNode.search``; what is handed out is checked to be signed and asked for."""
+        self._must_run()
 
         def handed(listing: Verified[Listing]) -> None:
             self._grid.verified(listing, tag)
@@ -146,6 +150,7 @@ class Node:
 
     def find(self, target: bytes, ended: Callable[[list[Contact]], None]) -> Lookup:
         """The nodes nearest to a point; the lookup under way tells how it goes."""
+        self._must_run()
         walk = self.engine.walk(target, lambda near, at: ended(near), self._grid.world.now).walk
         self.flush()
         return walk.lookup
@@ -159,6 +164,10 @@ class Node:
         return int.from_bytes(self.identity.id, "big") ^ int.from_bytes(tag_key(tag), "big")
 
     # ------------------------------------------------------------ inside
+
+    def _must_run(self) -> None:
+        if not self.up:
+            raise InvalidInput("A node that crashed does nothing.", fix="Call restart() first.")
 
     def _made(self) -> Engine:
         grid, host = self._grid, self.host

@@ -157,12 +157,17 @@ class Swarm:
                 order = self._order(process, share, holders, self.bootstrap, home)
                 part = Here(Share(order)) if process == 0 else Elsewhere(order)
                 begun.append(asyncio.ensure_future(self._begin(part)))
+        if not begun:
+            return
         try:
-            await asyncio.gather(*begun)
+            await asyncio.wait(begun, return_when=asyncio.FIRST_EXCEPTION)
         finally:  # when one fails, the others must not go on while all is closed
             for one in begun:
                 one.cancel()
-            await asyncio.gather(*begun, return_exceptions=True)
+            ends = await asyncio.gather(*begun, return_exceptions=True)
+        for error in ends:
+            if isinstance(error, Exception):
+                raise error
         self.members.sort(key=lambda member: member.name)
 
     async def _begin(self, part: Part) -> None:

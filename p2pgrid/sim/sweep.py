@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Final
 
 from p2pgrid.errors import BadExperiment, MissingExtra, P2PError, Unreachable
@@ -93,8 +94,16 @@ def run_all(
 
 
 def merged(done: Sequence[tuple[Job, Result]]) -> tuple[list[Row], list[Row]]:
-    """All rows in one table, each with what was varied; and a summary of each run."""
-    rows = [{**job.varied, **row} for job, result in done for row in result.rows]
+    """All rows in one table, each with what was varied; and a summary of each run.
+
+    Where a row has a column of the same name, what was varied is called ``given_`` and its name.
+    """
+    own = {name for _, result in done for row in result.rows for name in row}
+    rows = [
+        {**{f"given_{name}" if name in own else name: value for name, value in job.varied.items()}, **row}
+        for job, result in done
+        for row in result.rows
+    ]
     return rows, [{**job.varied, **result.summary} for job, result in done]
 
 
@@ -118,7 +127,7 @@ def _here(jobs: Sequence[Job], processes: int | None) -> Iterator[tuple[int, Res
 
 def _on_cluster(jobs: Sequence[Job], scheduler: str) -> Iterator[tuple[int, Result]]:
     try:
-        import distributed
+        distributed: Any = import_module("distributed")
     except ImportError as error:
         raise MissingExtra("A cluster needs Dask, which is not installed.", fix=DASK) from error
     try:

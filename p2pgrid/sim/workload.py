@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Final
 
 from p2pgrid.ids import Tag, normalise_tag
@@ -55,7 +56,10 @@ class Workload:
 
     def _publish(self, tag: Tag, announced: list[int] | None = None) -> None:
         chance = self.grid.world.random
-        node = self.publishers[tag] = chance.choice(self.grid.living())
+        node = self.grid.anyone()
+        if node is None:
+            return
+        self.publishers[tag] = node
         ended = announced.append if announced is not None else _unheard
         node.announce(tag, chance.randbytes(DATASET_BYTES), "a dataset", ended)
 
@@ -68,9 +72,9 @@ class Workload:
 
     def _search(self) -> None:
         chance = self.grid.world.random
-        if self.publishers and (living := self.grid.living()):
-            tag = chance.choice(list(self.publishers))
-            self.search(chance.choice(living), tag)
+        node = self.grid.anyone()
+        if self.publishers and node is not None:
+            self.search(node, chance.choice(list(self.publishers)))
 
     def search(self, node: Node, tag: Tag) -> Find:
         """Begin one; it is among ``finds`` at once, and complete when it ended."""
@@ -104,9 +108,9 @@ class Workload:
         orphaned = [tag for tag, publisher in self.publishers.items() if publisher is node]
         grid.remove(node)
         self.deaths += 1
-        if not grid.nodes:
+        door = grid.door()
+        if door is None:
             return
-        door = grid.world.random.choice(grid.nodes)
         new = grid.add()
         new.join([door.address])
         self.births += 1
@@ -116,9 +120,9 @@ class Workload:
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The value that so much (0..1) of them do not exceed; None of none."""
+    """The least of them that at least so much (0..1) of them do not exceed; None of none."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
+    return ordered[max(0, ceil(share * len(ordered)) - 1)] if ordered else None
 
 
 def _unheard(held: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from p2pgrid.errors import BadExperiment
 from p2pgrid.sim.experiment import Experiment, Run
 from p2pgrid.sim.grid import Grid
 from p2pgrid.sim.result import Result
@@ -14,6 +15,8 @@ RECALL: Final = 0.99
 
 def measure(run: Run) -> None:
     """Everybody joins through a few nodes; they die; searches, restarts with and without what was saved."""
+    if run["doors"] >= run.nodes:
+        raise BadExperiment(f"{run['doors']} bootstrap nodes of {run.nodes} leave nobody to go on.")
     grid = run.grid()
     doors = [grid.add() for _ in range(run["doors"])]
     for door in doors[1:]:
@@ -94,4 +97,5 @@ EXPERIMENT: Final = Experiment(
     {"doors": 3, "tags": 40, "searches": 100, "after": (1.0, 60.0, 600.0), "restarts": 20},
     measure,
     {"bootstrap-loss": draw},
+    {"doors": (1, 100), "tags": (1, 1_000), "searches": (1, 1e6), "restarts": (1, 1_000)},
 )

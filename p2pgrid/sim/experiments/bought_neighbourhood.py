@@ -99,4 +99,5 @@ EXPERIMENT: Final = Experiment(
     {"bought": (0, 16, 45), "listings": 20, "searches": 30},
     measure,
     {"bought-neighbourhood": draw},
+    {"listings": (1, 10_000), "searches": (1, 1e6), "bought": (0, 1_000)},
 )

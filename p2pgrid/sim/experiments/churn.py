@@ -86,4 +86,5 @@ EXPERIMENT: Final = Experiment(
     },
     measure,
     {"churn": draw, "churn-times": draw_times},
+    {"sessions": (1, 1e9), "shape": (0.01, 100), "hours": (0.001, 100_000), "latency": (1e-5, 60), "tags": (1, 10_000)},
 )

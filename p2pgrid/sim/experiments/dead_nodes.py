@@ -65,4 +65,5 @@ EXPERIMENT: Final = Experiment(
     {"dead": (0, 10, 20, 30, 40, 50, 60, 70), "lookups": 200, "k": 20},
     measure,
     {"dead-nodes": draw},
+    {"dead": (0, 95), "lookups": (1, 1e6), "k": (1, 24)},
 )

@@ -72,4 +72,5 @@ EXPERIMENT: Final = Experiment(
     {"before": 100, "seconds": 10.0, "tags": 40, "searches": 100, "after": (1.0, 60.0)},
     measure,
     {"flash-crowd": draw},
+    {"before": (1, 100_000), "seconds": (0.01, 1e6), "tags": (1, 1_000), "searches": (1, 1e6)},
 )

@@ -31,4 +31,5 @@ EXPERIMENT: Final = Experiment(
     {"hours": 1.0, "searches": 1_000, "tags": 50, "mean_session": 0.0, "shape": 0.5, "latency": 0.03, "loss": 0.0},
     measure,
     PICTURES,
+    {"hours": (0.001, 100_000), "shape": (0.01, 100), "latency": (1e-5, 60), "loss": (0, 1)},
 )

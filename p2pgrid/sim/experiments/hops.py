@@ -105,4 +105,5 @@ EXPERIMENT: Final = Experiment(
     {"sizes": (100, 300, 1_000, 10_000), "k": (8, 20), "lookups": 200, "grown_most": 1_000},
     measure,
     {"hops": draw},
+    {"sizes": (2, 100_000), "k": (1, 24), "lookups": (1, 1e6)},
 )

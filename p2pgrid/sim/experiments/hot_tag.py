@@ -91,4 +91,5 @@ EXPERIMENT: Final = Experiment(
     {"listings": (10, 100, 1_000, 10_000, 25_000), "rate": 100.0, "searches": 3},
     measure,
     {"hot-tag": draw, "hot-tag-searches": draw_searches},
+    {"listings": (1, 1e6), "rate": (0.01, 1e5), "searches": (1, 1e6)},
 )

@@ -83,4 +83,5 @@ EXPERIMENT: Final = Experiment(
     {"share": 0.5, "lasts": 600.0, "after": 900.0, "tags": 40, "searches": 40},
     measure,
     {"partition": draw},
+    {"share": (0.01, 0.99), "lasts": (10, 1e6), "after": (20, 1e6), "tags": (1, 1_000), "searches": (1, 1e6)},
 )

@@ -142,4 +142,5 @@ EXPERIMENT: Final = Experiment(
     {"paths": (1, 2, 4, 8), "adversaries": tuple(range(0, 91, 5)), "lookups": 600, "k": 16},
     measure,
     {"skademlia": draw},
+    {"paths": (1, 16), "adversaries": (0, 99), "lookups": (1, 1e6), "k": (1, 24)},
 )

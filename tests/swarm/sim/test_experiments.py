@@ -1,0 +1,188 @@
+"""Every experiment, small: its rows have what its pictures draw, and the same seed gives the same."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import pytest
+from matplotlib.figure import Figure
+
+from p2pgrid.sim import Result, experiment, world
+from p2pgrid.sim.experiments import MODULES, named
+from p2pgrid.sim.result import columns_of
+
+NODES = 16
+SMALL = {
+    "grid": {"hours": 0.01, "searches": 6, "tags": 4, "mean_session": 60.0},
+    "hops": {"sizes": [8], "lookups": 4, "k": [4, 8]},
+    "skademlia": {"lookups": 20, "paths": [1, 2], "adversaries": [0, 20], "k": 8},
+    "churn": {"sessions": [84.0, 300.0], "hours": 0.01, "searches": 6, "tags": 4},
+    "dead-nodes": {"dead": [0, 50], "lookups": 4, "k": 20},
+    "hot-tag": {"listings": [4, 12], "searches": 2},
+    "bought-neighbourhood": {"bought": [0, 3], "listings": 4, "searches": 2},
+    "partition": {"lasts": 20.0, "after": 60.0, "tags": 4, "searches": 4},
+    "bootstrap-loss": {"doors": 2, "tags": 4, "searches": 4, "after": [1.0, 30.0], "restarts": 2},
+    "flash-crowd": {"before": 6, "seconds": 2.0, "tags": 4, "searches": 4, "after": [1.0]},
+}
+NAMES = [module.replace("_", "-") for module in MODULES]
+EVERY = pytest.mark.parametrize("name", NAMES)
+
+
+@cache
+def run(name: str) -> Result:
+    return named(name).run(nodes=NODES, seed=5, parameters=SMALL[name])
+
+
+def shares(result: Result) -> list[float]:
+    """Everything in its rows that is a share or a percentage, as a share."""
+    found = []
+    for row in result.rows:
+        for name, value in row.items():
+            if value is not None and (name == "share" or name.endswith(("_share", "_percent"))):
+                found.append(value / 100 if name.endswith("percent") else value)
+    return found
+
+
+@EVERY
+def test_every_experiment_runs_small_to_its_end(name):
+    result = run(name)
+    assert result.complete
+    assert result.nodes == NODES
+    assert result.rows
+    assert result.events > 0
+    assert all(0 <= share <= 1 for share in shares(result))
+
+
+@EVERY
+def test_its_numbers_are_numbers(name):
+    for row in run(name).rows:
+        assert all(not isinstance(value, float) or math.isfinite(value) for value in row.values())
+
+
+@EVERY
+def test_its_pictures_draw_what_its_rows_have(name):
+    result = run(name)
+    for picture in named(name).pictures:
+        figure = result.plot(picture)
+        assert isinstance(figure, Figure)
+        (axes, *_) = figure.axes
+        assert axes.get_xlabel()
+        drawn = [line for line in axes.lines if len(line.get_xdata())] or axes.patches
+        assert drawn
+        assert axes.get_legend() or figure.legends or len(drawn) <= len(result.rows)
+
+
+@EVERY
+def test_the_same_seed_gives_the_same_rows_and_another_seed_another_digest(name):
+    again = named(name).run(nodes=NODES, seed=5, parameters=SMALL[name])
+    assert again.rows == run(name).rows
+    assert again.tables == run(name).tables
+    assert again.digest == run(name).digest
+    other = named(name).run(nodes=NODES, seed=6, parameters=SMALL[name])
+    assert other.digest != again.digest
+
+
+@EVERY
+def test_its_progress_never_goes_back(name, monkeypatch):
+    monkeypatch.setattr(experiment, "TELL_EVERY", 0.0)
+    monkeypatch.setattr(world, "WATCH", 64)
+    told: list[float] = []
+    watched = named(name).run(
+        nodes=NODES, seed=5, parameters=SMALL[name], progress=lambda share, run: told.append(share)
+    )
+    assert watched.digest == run(name).digest
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+@EVERY
+def test_an_interrupt_in_the_middle_leaves_the_rows_that_are_finished(name, monkeypatch):
+    monkeypatch.setattr(experiment, "TELL_EVERY", 0.0)
+
+    def interrupt(share: float, under_way: experiment.Run) -> None:
+        if under_way.result.rows:
+            raise KeyboardInterrupt
+
+    result = named(name).run(nodes=NODES, seed=5, parameters=SMALL[name], progress=interrupt)
+    assert not result.complete
+    assert 1 <= len(result.rows) <= 2
+    assert result.rows == run(name).rows[: len(result.rows)]
+    assert all(isinstance(result.plot(picture), Figure) for picture in result.pictures)
+
+
+def test_hops_are_fewer_than_nodes_and_compared_with_the_reference_where_there_is_one():
+    result = run("hops")
+    assert [(row["nodes"], row["k"], row["tables"]) for row in result.rows] == [
+        (size, k, tables) for size in (8, NODES) for k in (4, 8) for tables in ("full", "grown")
+    ]
+    assert all(1 <= row["hops"] <= 4 for row in result.rows)
+    assert all(row["recall"] >= 0.9 for row in result.rows)
+    assert "reference" not in columns_of(result.rows)
+    known = named("hops").run(nodes=100, parameters={"sizes": [100], "k": [20], "lookups": 30, "grown_most": 0})
+    (row,) = known.rows
+    assert row["reference"] == 1.43
+    assert known.holds
+
+
+def test_a_lookup_among_adversaries_always_succeeds_without_any_and_more_paths_help():
+    result = named("skademlia").run(
+        nodes=400, parameters={"paths": [1, 8], "adversaries": [0, 50], "lookups": 100, "k": 8}
+    )
+    success = {(row["adversaries_percent"], row["paths"]): row["success_percent"] for row in result.rows}
+    assert success[0, 1] == success[0, 8] == 100
+    assert success[50, 8] > success[50, 1] + 10
+    assert success[50, 1] < 90
+    assert [row.get("reference") for row in result.rows] == [None, None, 32.7, 89.8]
+
+
+def test_dead_nodes_are_compared_with_the_reference_for_its_bucket_size_only():
+    result = run("dead-nodes")
+    assert [row.get("reference") for row in result.rows] == [None, 88.9]
+    assert result.rows[0]["recall_percent"] == 100
+    other = named("dead-nodes").run(nodes=NODES, parameters={**SMALL["dead-nodes"], "k": 8})
+    assert "reference" not in columns_of(other.rows)
+
+
+def test_churn_is_compared_with_bamboo_at_its_session_only():
+    assert [row.get("reference") for row in run("churn").rows] == [900.0, None]
+    assert all(row["unfinished"] <= 1 for row in run("churn").rows)
+
+
+def test_a_partition_hides_what_was_announced_meanwhile_until_it_heals():
+    rows = run("partition").rows
+    cut = [row["found_share"] for row in rows if row["state"] == "cut" and row["announced"] == "while cut"]
+    assert cut
+    assert set(cut) == {0}
+    last = rows[-1]
+    assert (last["state"], last["found_share"], last["holds"]) == ("healed", 1.0, True)
+
+
+def test_a_grid_outlives_its_doors_and_nobody_joins_by_the_dead_alone():
+    rows = run("bootstrap-loss").rows
+    assert [row["share"] for row in rows[:-1]] == [1.0] * (len(rows) - 1)
+    assert rows[-1]["state"] == "new"
+    assert rows[-1]["share"] == 0.0
+
+
+def test_a_whole_crowd_joins_and_each_join_is_in_the_table():
+    result = run("flash-crowd")
+    (row,) = result.rows
+    assert row["joined_share"] == 1.0
+    assert len(result.tables["joins"]) == row["crowd"] == NODES
+    assert row["join_p50"] <= row["join_p95"]
+
+
+def test_listings_of_a_hot_tag_are_all_found():
+    assert [(row["listings"], row["found_share"]) for row in run("hot-tag").rows] == [(4, 1.0), (12, 1.0)]
+
+
+def test_bought_ids_are_compared_with_the_bound_where_listings_are_in_every_range():
+    rows = run("bought-neighbourhood").rows
+    assert [(row["placement"], row["bought"], row.get("reference")) for row in rows] == [
+        ("every range", 0, 0.95),
+        ("every range", 3, 0.95),
+        ("one key", 0, None),
+        ("one key", 3, None),
+    ]
+    assert rows[0]["found_share"] == rows[2]["found_share"] == 1.0

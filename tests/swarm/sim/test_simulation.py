@@ -1,0 +1,189 @@
+"""``Simulation``: the same to the byte again, in this process and in others; churn, tables, pictures, files."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from functools import cache
+
+import pytest
+from matplotlib.figure import Figure
+from pyarrow import parquet
+
+from p2pgrid.errors import BadExperiment
+from p2pgrid.sim import Conditions, Constant, Result, Simulation, Weibull, experiment, world
+from p2pgrid.sim.simulation import SLICES
+
+HOURS = 0.05
+
+
+@cache
+def small(seed: int = 3) -> Result:
+    """A dozen nodes for three minutes, in which they come and go."""
+    return Simulation(12, seed=seed, churn=Weibull(0.5, 120.0), tags=5).run(hours=HOURS, searches=20)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another():
+    one = small()
+    again = Simulation(12, seed=3, churn=Weibull(0.5, 120.0), tags=5).run(hours=HOURS, searches=20)
+    assert again.digest == one.digest
+    assert again.rows == one.rows
+    assert again.tables == one.tables
+    assert again.events == one.events
+    other = small(4)
+    assert other.digest != one.digest
+    assert other.rows != one.rows
+
+
+def test_the_same_seed_gives_the_same_run_in_processes_that_hash_differently():
+    script = (
+        "from p2pgrid.sim import Simulation, Weibull\n"
+        "made = Simulation(12, seed=3, churn=Weibull(0.5, 120.0), tags=5)\n"
+        f"result = made.run(hours={HOURS}, searches=20)\n"
+        "import json\n"
+        "print(json.dumps([result.digest, result.rows, result.tables]))\n"
+    )
+    for hash_seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            check=True,
+        )
+        assert json.loads(done.stdout) == [small().digest, small().rows, small().tables]
+
+
+def test_looking_at_invariants_and_progress_changes_nothing():
+    told: list[float] = []
+    looked = Simulation(12, seed=3, churn=Weibull(0.5, 120.0), tags=5, check_every=1).run(
+        hours=HOURS, searches=20, progress=lambda share, run: told.append(share)
+    )
+    assert told
+    assert looked.digest == small().digest
+
+
+def test_churn_keeps_the_number_of_nodes():
+    rows = small().rows
+    assert [row["nodes"] for row in rows] == [12] * SLICES
+    assert rows[-1]["deaths"] == rows[-1]["births"] > 3
+    assert [row["deaths"] for row in rows] == sorted(row["deaths"] for row in rows)
+
+
+def test_without_churn_everybody_stays_and_every_search_finds():
+    result = Simulation(10, seed=2, tags=3).run(hours=HOURS, searches=15)
+    assert {row["deaths"] for row in result.rows} == {0}
+    assert result.frame("searches").right.all()
+
+
+def test_rows_are_equal_parts_of_the_time_and_count_every_search():
+    result = small()
+    assert len(result.rows) == SLICES
+    assert [row["seconds"] for row in result.rows] == pytest.approx([3600 * HOURS * n / SLICES for n in range(SLICES)])
+    assert result.virtual_seconds >= 3600 * HOURS
+    ended = [find for find in result.tables["searches"] if find["complete"] is not None]
+    assert sum(row["searches"] for row in result.rows) <= len(ended)
+    for row in result.rows:
+        assert (row["success_percent"] is None) == (row["searches"] == 0)
+
+
+def test_tables_have_every_search_and_every_node():
+    result = small()
+    searches, nodes = result.frame("searches"), result.frame("nodes")
+    assert list(searches.columns) == ["seconds", "first", "complete", "listings", "right"]
+    assert len(searches) == 20
+    assert searches.seconds.between(0, 3600 * HOURS).all()
+    assert (searches["first"].dropna() <= searches.complete[searches["first"].notna()]).all()
+    assert len(nodes) == 12
+    assert nodes.id.is_unique
+    assert nodes.peers.between(1, 40).all()
+    assert (nodes.bytes_sent > nodes.packets_sent * 28).all()
+    assert list(result.frame().columns) == list(result.rows[0])
+
+
+def test_every_picture_is_drawn():
+    result = small()
+    assert list(result.pictures) == ["over-time", "latency"]
+    for picture in result.pictures:
+        figure = result.plot(picture)
+        assert isinstance(figure, Figure)
+        assert all(len(line.get_xdata()) for line in figure.axes[0].lines)
+
+
+def test_what_is_saved_loads_again(tmp_path):
+    result = small()
+    written = result.save(tmp_path)
+    assert {path.name for path in written} == {
+        "summary.json",
+        *(f"{table}.{kind}" for table in ("rows", "searches", "nodes") for kind in ("csv", "parquet")),
+        *(f"{picture}.{kind}" for picture in ("over-time", "latency") for kind in ("png", "svg")),
+    }
+    assert json.loads((tmp_path / "summary.json").read_text())["digest"] == result.digest
+    assert parquet.read_table(tmp_path / "rows.parquet").to_pylist() == result.rows
+    for table, rows in result.tables.items():
+        assert parquet.read_table(tmp_path / f"{table}.parquet").to_pylist() == rows
+
+
+def test_an_interrupt_ends_a_run_with_the_rows_that_are_finished(monkeypatch):
+    monkeypatch.setattr(experiment, "TELL_EVERY", 0.0)
+
+    def interrupt(share: float, run: experiment.Run) -> None:
+        if len(run.result.rows) == 10:
+            raise KeyboardInterrupt
+
+    result = Simulation(12, seed=3, churn=Weibull(0.5, 120.0), tags=5).run(hours=HOURS, searches=20, progress=interrupt)
+    assert not result.complete
+    assert result.rows == small().rows[:10], "they are the same as those of a whole run"
+    begun = [find for find in small().tables["searches"] if find["seconds"] < 3600 * HOURS * 10 / SLICES]
+    assert len(begun) <= len(result.tables["searches"]) <= len(begun) + 1
+    assert len(result.tables["nodes"]) == 12
+    assert all(isinstance(result.plot(picture), Figure) for picture in result.pictures)
+
+
+def test_an_interrupt_while_the_grid_grows_leaves_an_empty_result(tmp_path):
+    def interrupt(share: float, run: experiment.Run) -> None:
+        raise KeyboardInterrupt
+
+    result = Simulation(12).run(hours=HOURS, progress=interrupt)
+    assert (result.complete, result.rows) == (False, [])
+    assert [path.name for path in result.save(tmp_path)] == ["summary.json"]
+
+
+def test_progress_never_goes_back_and_ends_at_1(monkeypatch):
+    monkeypatch.setattr(experiment, "TELL_EVERY", 0.0)
+    monkeypatch.setattr(world, "WATCH", 16)
+    shares: list[float] = []
+    Simulation(12, tags=5).run(hours=0.002, searches=5, progress=lambda share, run: shares.append(share))
+    assert shares == sorted(shares)
+    assert shares[0] < 0.1
+    assert shares[-2] < shares[-1] == 1.0
+
+
+def test_a_simulation_without_searches_and_tags_shows_what_an_idle_grid_costs():
+    result = Simulation(5, tags=0).run(hours=0.01, searches=0)
+    assert result.tables["searches"] == []
+    assert {row["success_percent"] for row in result.rows} == {None}
+    assert sum(row["bytes_a_node_and_second"] for row in result.rows) > 0
+    assert all(isinstance(result.plot(picture), Figure) for picture in result.pictures)
+
+
+def test_conditions_are_those_of_the_network():
+    slow = Simulation(5, tags=2, conditions=Conditions(Constant(0.5))).run(hours=0.01, searches=10)
+    asked = [find["complete"] for find in slow.tables["searches"] if find["complete"]]
+    assert min(asked) >= 1.0, "a round trip takes a second"
+
+
+@pytest.mark.parametrize("wrong", [{"nodes": 1}, {"nodes": 10**6}, {"tags": -1}, {"check_every": -1}])
+def test_impossible_simulations_are_refused(wrong):
+    with pytest.raises(BadExperiment):
+        Simulation(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"hours": 0}, {"hours": -1}, {"hours": math.inf}, {"hours": math.nan}, {"searches": -1}]
+)
+def test_impossible_runs_are_refused(wrong):
+    with pytest.raises(BadExperiment):
+        Simulation(5).run(**wrong)

@@ -1,0 +1,241 @@
+"""What every experiment has: parameters that are looked at, progress, an end that an interrupt may bring."""
+
+from __future__ import annotations
+
+import math
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pgrid.errors import BadExperiment
+from p2pgrid.sim import experiment
+from p2pgrid.sim.experiment import MOST_NODES, Experiment, Run
+from p2pgrid.sim.experiments import MODULES, everyone, named
+from p2pgrid.sim.result import Result
+
+PARAMETERS = MappingProxyType({"sizes": (10, 20), "times": (1.0,), "count": 3, "share": 0.5})
+
+
+def ticking(run: Run) -> None:
+    """A row a step, and a second of an empty grid."""
+    for number in range(run["count"]):
+        run.step(number, run["count"])
+        run.pass_time(run.grid(), 1.0, 0.0, 1.0)
+        run.row(number=number)
+
+
+def made(measure: Any = ticking) -> Experiment:
+    return Experiment("test", "A test", "It tests.", 5, PARAMETERS, measure, {})
+
+
+def fresh() -> Run:
+    return Run(Result("test", "A test", 5, 1, dict(PARAMETERS)))
+
+
+@pytest.fixture(autouse=True)
+def told_at_once(monkeypatch):
+    """Progress is told whenever there is some, not ten times a second."""
+    monkeypatch.setattr(experiment, "TELL_EVERY", 0.0)
+
+
+def test_parameters_not_given_have_their_defaults():
+    assert made().with_parameters({}) == PARAMETERS
+
+
+def test_parameters_given_take_the_type_of_their_defaults():
+    given_ = {"sizes": ["5", 7.0], "times": 3, "count": "4", "share": 1}
+    taken = made().with_parameters(given_)
+    assert taken == {"sizes": (5, 7), "times": (3.0,), "count": 4, "share": 1.0}
+    assert [type(one) for one in (*taken["sizes"], *taken["times"], taken["count"], taken["share"])] == [
+        int,
+        int,
+        float,
+        int,
+        float,
+    ]
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=1), st.integers(0, 10**9), st.floats(0, 1e300))
+def test_all_numbers_from_0_on_are_taken_as_numbers_and_as_text(sizes, count, share):
+    wanted = {"sizes": tuple(sizes), "times": (1.0,), "count": count, "share": share}
+    assert made().with_parameters({"sizes": sizes, "count": count, "share": share}) == wanted
+    as_text = {"sizes": [str(size) for size in sizes], "count": str(count), "share": repr(share)}
+    assert made().with_parameters(as_text) == wanted
+
+
+def test_an_unknown_parameter_is_refused_with_the_names_of_those_there_are():
+    with pytest.raises(BadExperiment, match=r"'colour'.*sizes, times, count, share"):
+        made().with_parameters({"count": 1, "colour": 1})
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize(
+    "value",
+    [-1, -0.5, "many", "", None, {}, [], (), [1, -1], [[1]], math.nan, math.inf, "inf", "nan", -math.inf, b"\xff"],
+    ids=repr,
+)
+def test_what_is_no_number_from_0_on_is_refused(name, value):
+    with pytest.raises(BadExperiment, match=rf"^test: {name} "):
+        made().with_parameters({name: value})
+
+
+@pytest.mark.parametrize("value", [1.5, "1.5", "1e3", [1, 2]])
+def test_whole_numbers_are_whole_and_single(value):
+    with pytest.raises(BadExperiment, match="whole number"):
+        made().with_parameters({"count": value})
+
+
+@pytest.mark.parametrize("nodes", [-1, 0, 1, MOST_NODES + 1])
+def test_too_few_and_too_many_nodes_are_refused_before_anything_runs(nodes):
+    with pytest.raises(BadExperiment, match=r"2 to 100,000 nodes"):
+        made(lambda run: pytest.fail("it ran")).run(nodes=nodes)
+
+
+def test_a_run_has_its_own_number_of_nodes_unless_told():
+    assert made().run().nodes == 5
+    assert made().run(nodes=2).nodes == 2
+
+
+def test_a_result_says_what_was_run_and_what_it_took():
+    result = made().run(nodes=9, seed=4, parameters={"count": 2})
+    assert (result.experiment, result.title, result.nodes, result.seed) == ("test", "A test", 9, 4)
+    assert result.parameters == {**PARAMETERS, "count": 2}
+    assert result.rows == [{"number": 0}, {"number": 1}]
+    assert result.complete
+    assert result.virtual_seconds == 2.0
+    assert result.wall_seconds > 0
+    assert result.peak_rss_mib > 1
+    assert len(bytes.fromhex(result.digest)) == 16
+
+
+def test_events_and_seconds_are_those_of_all_grids_and_what_was_counted_beside():
+    def several(run: Run) -> None:
+        for _ in range(3):
+            grid = run.grid()
+            grid.world.after(0.5, int)
+            grid.run(1.0)
+            assert run.grids == [grid], "those before it are let go"
+        assert (run.events, run.virtual_seconds) == (3, 3.0)
+        run.count(10)
+
+    result = made(several).run()
+    assert (result.events, result.virtual_seconds) == (13, 3.0)
+
+
+def test_the_digest_is_that_of_the_grids_and_of_what_was_noted_beside():
+    def noting(run: Run) -> None:
+        run.grid().world.note(0, run["share"].hex().encode())
+        run.note(str(run["count"]))
+
+    digests = [
+        made(noting).run(seed=seed, parameters={"share": share, "count": count}).digest
+        for seed, share, count in ((1, 0.1, 1), (1, 0.1, 1), (2, 0.1, 1), (1, 0.2, 1), (1, 0.1, 2))
+    ]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 4
+
+
+def test_progress_begins_at_0_ends_at_1_and_never_goes_back():
+    shares: list[float] = []
+    made().run(progress=lambda share, run: shares.append(share))
+    assert shares[0] == 0.0
+    assert shares[-1] == 1.0
+    assert shares == sorted(shares)
+    assert len(set(shares)) >= PARAMETERS["count"]
+
+
+def test_progress_is_not_told_more_often_than_it_can_be_read(monkeypatch):
+    monkeypatch.setattr(experiment, "TELL_EVERY", 3600.0)
+    shares: list[float] = []
+    made().run(progress=lambda share, run: shares.append(share))
+    assert shares == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_an_interrupt_ends_a_run_with_the_rows_that_are_finished(after):
+    told: list[float] = []
+
+    def interrupt(share: float, run: Run) -> None:
+        told.append(share)
+        if len(run.result.rows) == after:
+            raise KeyboardInterrupt
+
+    result = made().run(progress=interrupt)
+    assert not result.complete
+    assert result.rows == [{"number": number} for number in range(after)]
+    assert result.virtual_seconds >= after
+    assert result.digest
+    assert told[-1] < 1.0, "it is not done"
+
+
+def test_an_interrupt_at_the_last_word_of_progress_loses_nothing():
+    def interrupt(share: float, run: Run) -> None:
+        if share == 1.0:
+            raise KeyboardInterrupt
+
+    result = made().run(progress=interrupt)
+    assert len(result.rows) == PARAMETERS["count"]
+    assert result.digest == made().run().digest
+
+
+def test_a_fault_in_an_experiment_is_not_taken_for_its_end():
+    def broken(run: Run) -> None:
+        run.row(number=1)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        made(broken).run()
+
+
+@pytest.mark.parametrize(
+    ("measured", "better", "holds"),
+    [
+        (10.0, "", True),
+        (12.0, "", True),
+        (8.0, "", True),
+        (12.1, "", False),
+        (7.9, "", False),
+        (99.0, "more", True),
+        (7.9, "more", False),
+        (8.0, "more", True),
+        (0.0, "less", True),
+        (12.1, "less", False),
+        (12.0, "less", True),
+    ],
+)
+def test_a_point_holds_within_the_tolerance_and_beyond_it_on_the_better_side(measured, better, holds):
+    assert fresh().against(measured, 10.0, 2.0, better=better) == {"reference": 10.0, "tolerance": 2.0, "holds": holds}
+
+
+@given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.floats(0, 1e6))
+def test_more_and_less_only_ever_forgive(measured, reference, tolerance):
+    run = fresh()
+    strict = run.against(measured, reference, tolerance)["holds"]
+    more = run.against(measured, reference, tolerance, better="more")["holds"]
+    less = run.against(measured, reference, tolerance, better="less")["holds"]
+    assert strict == (more and less)
+    assert more or less
+
+
+def test_experiments_are_found_by_their_names_in_both_spellings():
+    for module, found in zip(MODULES, everyone(), strict=True):
+        assert found.name == module.replace("_", "-")
+        assert named(found.name) is named(module) is found
+
+
+@pytest.mark.parametrize("name", ["", "nothing", "__init__", "../grid", "grid.measure"])
+def test_an_experiment_that_does_not_exist_is_refused(name):
+    with pytest.raises(BadExperiment, match="no experiment"):
+        named(name)
+
+
+@pytest.mark.parametrize("found", everyone(), ids=lambda found: found.name)
+def test_every_experiment_takes_its_own_defaults_and_has_pictures(found):
+    assert found.with_parameters(found.parameters) == found.parameters
+    assert found.with_nodes(None) == found.nodes
+    assert found.about.endswith(".")
+    assert found.pictures
+    assert all(isinstance(value, (int, float, tuple)) for value in found.parameters.values())

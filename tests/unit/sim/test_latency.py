@@ -1,0 +1,133 @@
+"""How long packets are under way: symmetric pairs, the promised distributions, fits to measured times."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from statistics import median, pstdev
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pgrid.errors import InvalidInput
+from p2pgrid.sim.latency import DISTANCES, LEAST, Constant, LogNormal, Regions
+
+NUMBERS = st.integers(0, 2**31)
+CHANCE = st.floats(0, 1)
+REGIONS = st.sampled_from(sorted({name for pair in DISTANCES for name in pair}))
+
+
+@dataclass
+class Place:
+    number: int
+    region: str = ""
+
+
+@given(NUMBERS, NUMBERS, REGIONS, REGIONS, CHANCE)
+def test_two_hosts_are_as_far_apart_whichever_of_them_sends(one, other, here, there, chance):
+    for model in (Constant(0.02, 0.3), LogNormal(), Regions()):
+        out = model.one_way(Place(one, here), Place(other, there), chance)
+        assert out == model.one_way(Place(other, there), Place(one, here), chance)
+        assert out >= LEAST
+
+
+@given(NUMBERS, NUMBERS, REGIONS, REGIONS, CHANCE)
+def test_jitter_adds_up_to_its_share_and_never_takes_away(one, other, here, there, chance):
+    a, b = Place(one, here), Place(other, there)
+    for still, shaken in (
+        (Constant(0.02), Constant(0.02, 0.5)),
+        (LogNormal(jitter=0.0), LogNormal(jitter=0.5)),
+        (Regions(jitter=0.0), Regions(jitter=0.5)),
+    ):
+        least = still.one_way(a, b, chance)
+        assert still.one_way(a, b, 0.0) == least, "without jitter a pair has one latency"
+        assert least <= shaken.one_way(a, b, chance) <= 1.5 * least + 1e-12
+
+
+def test_log_normal_pairs_have_the_median_and_the_spread_that_were_asked_for():
+    model = LogNormal(0.04, 0.6, jitter=0.0)
+    times = [model.one_way(Place(a), Place(b), 0.0) for a in range(150) for b in range(a)]
+    assert median(times) == pytest.approx(0.04, rel=0.03)
+    assert pstdev(map(math.log, times)) == pytest.approx(0.6, rel=0.03)
+
+
+def test_no_packet_is_quicker_than_the_least():
+    assert LogNormal(1e-9).one_way(Place(1), Place(2), 0.0) == LEAST
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        (Constant, (0.0,)),
+        (Constant, (-1.0,)),
+        (Constant, (math.nan,)),
+        (Constant, (0.1, -0.1)),
+        (LogNormal, (0.0,)),
+        (LogNormal, (0.1, -1.0)),
+        (LogNormal, (0.1, 0.5, -1.0)),
+        (Regions, ({},)),
+        (Regions, ({("a", "a"): 0.1}, -0.1)),
+        (Regions, ({("a", "a"): 0.0},)),
+    ],
+)
+def test_impossible_latencies_are_refused(model, values):
+    with pytest.raises(InvalidInput):
+        model(*values)
+
+
+def test_regions_without_a_distance_between_two_of_them_are_refused():
+    with pytest.raises(InvalidInput, match="a-b"):
+        Regions({("a", "a"): 0.01, ("b", "b"): 0.01})
+    with pytest.raises(InvalidInput, match="b-b"):
+        Regions({("a", "a"): 0.01, ("a", "b"): 0.05})
+
+
+def test_a_distance_serves_both_ways_unless_both_are_given():
+    same = {("a", "a"): 0.01, ("b", "b"): 0.02}
+    a, b = Place(1, "a"), Place(2, "b")
+    one = Regions({**same, ("a", "b"): 0.05}, jitter=0.0)
+    assert one.one_way(a, b, 0.0) == one.one_way(b, a, 0.0) == 0.05
+    both = Regions({**same, ("a", "b"): 0.05, ("b", "a"): 0.07}, jitter=0.0)
+    assert (both.one_way(a, b, 0.0), both.one_way(b, a, 0.0)) == (0.05, 0.07)
+    assert both.names == ["a", "b"]
+
+
+def test_a_fit_to_measured_round_trips_has_their_median_and_spread(tmp_path):
+    chance = random.Random(1)
+    times = [2000 * chance.lognormvariate(math.log(0.03), 0.4) for _ in range(4000)]
+    path = tmp_path / "rtt.csv"
+    path.write_text("from,to,milliseconds\n" + "".join(f"a,b,{time}\n" for time in times))
+    fitted = LogNormal.fitted(path, jitter=0.2)
+    assert fitted.median == pytest.approx(0.03, rel=0.03)
+    assert fitted.sigma == pytest.approx(0.4, rel=0.03)
+    assert fitted.jitter == 0.2
+
+
+@pytest.mark.parametrize(
+    "text", ["10\n40\n", "10\n\n40", "ms\r\n10\r\n40\r\n", "\ufeff10\n40\n", "x,10\n1,40\n# end\n"]
+)
+def test_headings_empty_lines_and_byte_order_marks_are_passed_over(tmp_path, text):
+    path = tmp_path / "rtt.txt"
+    path.write_bytes(text.encode())
+    fitted = LogNormal.fitted(str(path))
+    assert fitted.median == pytest.approx(0.010), "half of the geometric mean of 10 and 40 ms"
+    assert fitted.sigma == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"ms\n", b"ms\n10\n", b"10\n0\n", b"10\n-3\n", b"10\nnan\n", b"10\ninf\n", b"10\n1e9\n", b"\xff\xfe\x00"],
+)
+def test_a_file_without_round_trip_times_is_refused(tmp_path, content):
+    path = tmp_path / "rtt.csv"
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"rtt\.csv"):
+        LogNormal.fitted(path)
+
+
+def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path):
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(InvalidInput):
+            LogNormal.fitted(path)

@@ -1,0 +1,109 @@
+"""One experiment with many seeds and parameters."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from p2pgrid.errors import BadExperiment, MissingExtra
+from p2pgrid.sim import sweep
+from p2pgrid.sim.experiments import named
+from p2pgrid.sim.sweep import MOST_JOBS, Job, jobs_of, merged, perform, run_all
+
+SMALL = {"paths": [1, 2], "adversaries": [20], "lookups": 20}
+
+
+def test_there_is_a_job_for_each_combination_with_what_differs_as_columns():
+    jobs = jobs_of("skademlia", nodes=[20, 30], seeds=[1, 2], parameters=SMALL, vary={"k": ["8", 16], "paths": [1, 2]})
+    assert len(jobs) == 16
+    assert jobs[0] == Job(
+        "skademlia", 20, 1, {**SMALL, "k": "8", "paths": 1}, {"seed": 1, "nodes": 20, "k": 8, "paths": 1}
+    )
+    assert jobs[-1].varied == {"seed": 2, "nodes": 30, "k": 16, "paths": 2}
+    assert len({repr(job.varied) for job in jobs}) == 16
+
+
+def test_what_is_the_same_in_all_runs_is_no_column_but_the_seed_is():
+    (job,) = jobs_of("skademlia", nodes=[20], parameters=SMALL)
+    assert job == Job("skademlia", 20, 1, SMALL, {"seed": 1})
+
+
+@pytest.mark.parametrize(
+    ("more", "cause"),
+    [
+        ({"parameters": {"colour": 1}}, "no parameter 'colour'"),
+        ({"vary": {"colour": [1]}}, "no parameter 'colour'"),
+        ({"vary": {"k": [8, "many"]}}, "k is a whole number"),
+        ({"vary": {"k": []}}, "no run at all"),
+        ({"seeds": []}, "no run at all"),
+        ({"nodes": [20, 1]}, "2 to 100,000 nodes"),
+        ({"seeds": range(MOST_JOBS + 1)}, "more than 10,000 runs"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_does(more, cause):
+    with pytest.raises(BadExperiment, match=cause):
+        jobs_of("skademlia", **more)
+
+
+def test_as_many_runs_as_allowed_are_taken():
+    assert len(jobs_of("skademlia", seeds=range(MOST_JOBS))) == MOST_JOBS
+
+
+def test_a_sweep_on_this_machine_gives_what_direct_runs_give_in_the_order_of_its_jobs():
+    # The first is the longest, so that it is done last.
+    jobs = [
+        *jobs_of("skademlia", nodes=[60], seeds=[5], parameters={**SMALL, "lookups": 400}),
+        *jobs_of("skademlia", nodes=[20], seeds=[1, 2], parameters=SMALL),
+    ]
+    told: list[tuple[int, int]] = []
+    done = run_all(jobs, processes=2, told=lambda *news: told.append(news))
+    assert [job for job, _ in done] == jobs
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    for job, result in done:
+        direct = named("skademlia").run(nodes=job.nodes, seed=job.seed, parameters=job.parameters)
+        assert result.rows == direct.rows == perform(job).rows
+        assert result.digest == direct.digest
+        assert result.pictures.keys() == direct.pictures.keys()
+    assert done[1][1].digest != done[2][1].digest
+
+
+def test_what_a_run_raises_comes_out_of_the_sweep_as_it_was():
+    with pytest.raises(BadExperiment, match="no parameter 'colour'") as caught:
+        run_all([Job("skademlia", 20, 1, {"colour": 1}, {"seed": 1})], processes=1)
+    assert caught.value.cause.startswith("skademlia has no parameter")
+    assert "p2pgrid simulate --list" in caught.value.fix
+
+
+def test_an_interrupt_ends_a_sweep_with_the_runs_that_are_done():
+    jobs = jobs_of("skademlia", nodes=[20], seeds=[1, 2, 3], parameters=SMALL)
+
+    def interrupt(done: int, of: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    done = run_all(jobs, processes=1, told=interrupt)
+    assert len(done) == 2
+    assert all(job in jobs and result.complete for job, result in done)
+
+
+def test_all_rows_are_merged_with_what_was_varied():
+    jobs = jobs_of("skademlia", nodes=[20], seeds=[1, 2], parameters=SMALL, vary={"k": [8, 16]})
+    done = [(job, perform(job)) for job in jobs]
+    rows, runs = merged(done)
+    assert len(rows) == 4 * 2
+    assert [(row["seed"], row["k"], row["paths"]) for row in rows] == [
+        (seed, k, paths) for seed in (1, 2) for k in (8, 16) for paths in (1, 2)
+    ]
+    assert rows[0] == {"seed": 1, "k": 8, **done[0][1].rows[0]}
+    assert [(run["seed"], run["k"], run["digest"]) for run in runs] == [
+        (job.seed, job.parameters["k"], result.digest) for job, result in done
+    ]
+    assert merged([]) == ([], [])
+
+
+def test_a_cluster_without_dask_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtra, match="Dask") as caught:
+        run_all(jobs_of("skademlia"), scheduler="tcp://192.0.2.7:8786")
+    assert caught.value.fix == sweep.DASK
