@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from p2pgrid.cli import options as opt
+from p2pgrid.cli.ending import INTERRUPTED
 from p2pgrid.cli.output import Out, console, count_text
 from p2pgrid.errors import InvalidInput
 
@@ -69,7 +70,8 @@ def swarm(
         bootstrap=bootstrap or [],
         seed=seed,
     )
-    loop.run(_run(grid, Out(as_json=as_json), nodes, keep))
+    if not loop.run(_run(grid, Out(as_json=as_json), nodes, keep)):
+        raise typer.Exit(INTERRUPTED)
 
 
 def _by_name(sources: Sequence[str]) -> dict[str, str]:
@@ -80,13 +82,14 @@ def _by_name(sources: Sequence[str]) -> dict[str, str]:
     return named
 
 
-async def _run(grid: Swarm, out: Out, count: int, keep: bool) -> None:
+async def _run(grid: Swarm, out: Out, count: int, keep: bool) -> bool:
+    """Whether all came up before somebody stopped it."""
     stopped = asyncio.Event()
     running = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         running.add_signal_handler(number, stopped.set)
     try:
-        await _up(grid, out, count, keep, stopped)
+        return await _up(grid, out, count, keep, stopped)
     finally:
         with out.working("Ending all nodes"):
             await grid.close()
@@ -94,7 +97,7 @@ async def _run(grid: Swarm, out: Out, count: int, keep: bool) -> None:
             running.remove_signal_handler(number)
 
 
-async def _up(grid: Swarm, out: Out, count: int, keep: bool, stopped: asyncio.Event) -> None:
+async def _up(grid: Swarm, out: Out, count: int, keep: bool, stopped: asyncio.Event) -> bool:
     began = time.perf_counter()
     start = asyncio.ensure_future(grid.__aenter__())
     stop = asyncio.ensure_future(stopped.wait())
@@ -104,7 +107,7 @@ async def _up(grid: Swarm, out: Out, count: int, keep: bool, stopped: asyncio.Ev
                 await asyncio.wait({start, stop}, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
                 told()
         if not start.done():
-            raise KeyboardInterrupt
+            return False
         start.result()
         seconds = time.perf_counter() - began
         rows = await grid.status()
@@ -118,6 +121,7 @@ async def _up(grid: Swarm, out: Out, count: int, keep: bool, stopped: asyncio.Ev
             await _watch(grid, stopped)
         else:
             out.table(COLUMNS, [_cells(row) for row in rows])
+        return True
     finally:
         for task in (start, stop):
             task.cancel()

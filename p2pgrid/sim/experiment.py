@@ -83,13 +83,13 @@ class Experiment:
         return self._number(name, default, value)
 
     def _number(self, name: str, default: Any, value: Any) -> Any:
-        try:
-            made = type(default)(value)
-        except (TypeError, ValueError, OverflowError):
-            made = None
         least, most = self.bounds.get(name, (0, math.inf))
-        whole = made is None or not isinstance(made, int) or made == float(value)
-        if made is None or not whole or not least <= made <= most or made == math.inf:
+        try:
+            made = None if isinstance(value, bool) else type(default)(value)
+            fits = made is not None and float(made) == float(value) and least <= made <= most and made != math.inf
+        except (TypeError, ValueError, OverflowError):
+            fits = False
+        if not fits:
             kind = "whole number" if isinstance(default, int) else "number"
             span = f"from {least:g} on" if most == math.inf else f"from {least:g} to {most:g}"
             raise BadExperiment(f"{self.name}: {name} is a {kind} {span}, not {value!r}.")

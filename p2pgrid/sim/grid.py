@@ -67,8 +67,12 @@ class Grid:
         limits: Limits | None = None,
         name: str = "",
         wall: Callable[[], float] | None = None,
+        side: int = 0,
     ) -> Node:
-        """A node that knows nobody yet.  ``wall``: its clock of records, the world's unless told."""
+        """A node that knows nobody yet.
+
+        ``wall``: its clock of records, the world's unless told; ``side``: of a partition, see ``part``.
+        """
         identity = identity or self.new_identity()
         if type(identity) is not self._identities:
             raise InvalidInput(
@@ -78,6 +82,7 @@ class Grid:
         chance = self.world.random
         region = chance.choice(self._regions) if self._regions else ""
         host = self.network.add(endpoint or self.free_address(), nat=nat, region=region)
+        host.side = side
         node = Node(self, host, identity, limits or self.limits, server, name, wall or self.world.wall)
         self.nodes.append(node)
         return node
@@ -166,6 +171,10 @@ class Grid:
             raise BrokenInvariant(f"An engine met a fault of its own: {self.faults[0]!r}.") from self.faults[0]
         return came
 
+    def run_to(self, moment: float) -> None:
+        """Let time pass until then; not at all when it is over."""
+        self.run(max(0.0, moment - self.world.now))
+
     def announce(self, node: Node, tag: Tag, dataset: bytes, title: str = "") -> int:
         """How many hold it, once the announcement returns."""
         held: list[int] = []
@@ -191,7 +200,10 @@ class Grid:
         return lookup
 
     def part(self, *sides: Iterable[Node]) -> None:
-        """Cut the network: nodes of different sides do not hear each other.  Without any, it is whole again."""
+        """Cut the network: nodes of different sides do not hear each other.  Without any, it is whole again.
+
+        Sides are numbered from 1; whoever is on none, or comes later without a side, is on side 0.
+        """
         for node in self.nodes:
             node.host.side = 0
         for number, side in enumerate(sides, 1):
@@ -230,3 +242,4 @@ class Grid:
     def fault(self, error: Exception) -> None:
         """An engine met a fault of its own; ``run`` raises it."""
         self.faults.append(error)
+        self.world.stop()

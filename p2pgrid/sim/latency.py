@@ -39,7 +39,8 @@ DISTANCES: Final[Mapping[tuple[str, str], float]] = MappingProxyType(
 class Host(Protocol):
     """What a latency model sees of a host."""
 
-    number: int
+    place: int
+    """64 bits of chance."""
     region: str
 
 
@@ -96,7 +97,7 @@ class LogNormal:
         )
 
     def one_way(self, source: Host, target: Host, chance: float) -> float:
-        far = self.median * math.exp(self.sigma * _NORMAL.inv_cdf(_of_pair(source.number, target.number)))
+        far = self.median * math.exp(self.sigma * _NORMAL.inv_cdf(_of_pair(source.place, target.place)))
         return max(LEAST, far * (1.0 + self.jitter * chance))
 
     @classmethod
@@ -108,7 +109,8 @@ class LogNormal:
         """
         times = _read_times(Path(path))
         logs = [math.log(time / 2000) for time in times]
-        return cls(math.exp(mean(logs)), pstdev(logs), jitter)
+        # The jitter comes on top, half of it in the middle of many packets.
+        return cls(math.exp(mean(logs)) / (1 + jitter / 2), pstdev(logs), jitter)
 
 
 class Regions:

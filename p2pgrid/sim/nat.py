@@ -41,7 +41,14 @@ class Nat:
         port = self._by_target.get(key)
         if port is None or not self._lives(port, now):
             port = self._by_target[key] = self._new_port(now)
-        self._by_port.setdefault(port, {})[target] = now
+            self._by_port[port] = {}
+        sent = self._by_port[port]
+        sent.pop(target, None)
+        sent[target] = now
+        oldest = next(iter(sent))  # the least lately used are first
+        while now - sent[oldest] > MAPPING_LIFE:
+            del sent[oldest]
+            oldest = next(iter(sent))
         return (self.ip, port)
 
     def lets_in(self, port: int, source: Endpoint, now: float) -> bool:
@@ -50,7 +57,8 @@ class Nat:
         return last is not None and now - last <= MAPPING_LIFE
 
     def _lives(self, port: int, now: float) -> bool:
-        return any(now - last <= MAPPING_LIFE for last in self._by_port.get(port, {}).values())
+        sent = self._by_port.get(port, {})
+        return bool(sent) and now - sent[next(reversed(sent))] <= MAPPING_LIFE
 
     def _new_port(self, now: float) -> int:
         if len(self._by_port) >= self._tidy_at:

@@ -46,8 +46,8 @@ class Conditions:
 class Host:
     """A machine: an address, perhaps behind a NAT, and what runs on it.
 
-    ``side``: who is on another side of a partition hears nothing; ``up``: whether it runs; ``sent`` and ``heard``:
-    packets; ``out`` and ``into``: bytes with their headers.
+    ``place``: 64 bits of chance, by which a latency model knows it; ``side``: who is on another side of a partition
+    hears nothing; ``up``: whether it runs; ``sent`` and ``heard``: packets; ``out`` and ``into``: bytes with their headers.
     """
 
     __slots__ = (
@@ -58,6 +58,7 @@ class Host:
         "nat",
         "number",
         "out",
+        "place",
         "program",
         "region",
         "sent",
@@ -65,8 +66,8 @@ class Host:
         "up",
     )
 
-    def __init__(self, number: int, endpoint: Endpoint, region: str, nat: Nat | None) -> None:
-        self.number, self.endpoint, self.region, self.nat = number, endpoint, region, nat
+    def __init__(self, number: int, endpoint: Endpoint, place: int, region: str, nat: Nat | None) -> None:
+        self.number, self.endpoint, self.place, self.region, self.nat = number, endpoint, place, region, nat
         self.program: Callable[[bytes, Endpoint], object] | None = None
         self.side = 0
         self.up = True
@@ -109,11 +110,12 @@ class Network:
             raise InvalidInput(f"{nat!r} is no kind of NAT; there are {', '.join(KINDS)}.")
         if endpoint in self._at or endpoint[0] in self._nats:
             raise InvalidInput(f"Two hosts cannot live at {endpoint[0]}:{endpoint[1]}.")
+        place = self.world.random.getrandbits(64)
         if nat == "open":
-            host = Host(self.made, endpoint, region, None)
+            host = Host(self.made, endpoint, place, region, None)
             self._at[endpoint] = host
         else:
-            host = Host(self.made, ("192.168.1.2", endpoint[1]), region, Nat(nat, endpoint[0]))
+            host = Host(self.made, ("192.168.1.2", endpoint[1]), place, region, Nat(nat, endpoint[0]))
             self._nats[endpoint[0]] = host
         self.made += 1
         self.hosts.append(host)

@@ -118,7 +118,7 @@ class Node:
             return
         self.host.up = True
         self.engine = self._made()
-        self._checks = Invariants(self._grid.check_every)
+        self._checks.restarted()
         if clean:
             self._saved = []
         else:

@@ -154,6 +154,7 @@ def legend_of_both(axes: Any, other: Any) -> None:
     handles, names = (
         one + two for one, two in zip(*(a.get_legend_handles_labels() for a in (axes, other)), strict=True)
     )
+    other.spines["right"].set_visible(True)
     axes.figure.legend(handles, names, loc="outside upper center", ncols=len(names))
 
 

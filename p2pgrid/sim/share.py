@@ -74,8 +74,11 @@ class Share:
             doors = [chance.sample(up, min(DOORS, len(up))) for _ in batch]
             begun = [asyncio.ensure_future(self._start_one(*each)) for each in zip(batch, doors, strict=True)]
             try:
-                await asyncio.gather(*begun, return_exceptions=True)
-            finally:  # also when we are told to stop: those that are up are to be closed
+                await asyncio.wait(begun)
+            except asyncio.CancelledError:
+                await asyncio.wait(begun)  # they come up all the same, to be closed: half of a node cannot be
+                raise
+            finally:
                 for one in begun:
                     if one.done() and not one.cancelled() and one.exception() is None:
                         self._keep(*one.result())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
+from p2pgrid import __version__
 from p2pgrid.dht.limits import DEFAULT, Limits
 from p2pgrid.errors import BadExperiment
 from p2pgrid.sim.churn import Sessions
@@ -13,10 +16,12 @@ from p2pgrid.sim.grid import CHECK_EVERY, Grid
 from p2pgrid.sim.latency import LogNormal
 from p2pgrid.sim.network import Conditions
 from p2pgrid.sim.result import Result, Row, legend_of_both
-from p2pgrid.sim.workload import Find, Workload, percentile
+from p2pgrid.sim.workload import Find, Workload, times
 
 SLICES: Final = 30
 """Rows of a result: so many equal parts of the time."""
+SETTLE: Final = 120.0
+"""Seconds in which new nodes get to know one another before anything is counted."""
 JOIN_EVERY: Final = 0.05
 """Seconds between two nodes that join while the grid grows."""
 
@@ -62,7 +67,15 @@ class Simulation:
         """
         if not 0 < hours < math.inf or searches < 0:
             raise BadExperiment("A simulation runs for more than 0 hours, with searches from 0 on.")
-        parameters = {"hours": hours, "searches": searches, "tags": self.tags}
+        parameters = {
+            "hours": hours,
+            "searches": searches,
+            "tags": self.tags,
+            "churn": repr(self.churn),
+            "conditions": repr(self.conditions),
+            "limits": repr(self.limits),
+            "version": __version__,
+        }
         result = Result(
             "simulation", f"{self.nodes:,} nodes for {hours:g} h", self.nodes, self.seed, parameters, pictures=PICTURES
         )
@@ -76,46 +89,54 @@ class Simulation:
         run.begin(0.0, joins / span)
         grid.grow(self.nodes, every=JOIN_EVERY, told=run.within)
         run.begin(joins / span, 3600.0 * hours / span)
+        grid.run(SETTLE)
         work = Workload(grid)
         work.publish(self.tags)
         if self.churn is not None:
             work.churn(self.churn)
         began = grid.world.now
         work.search_over(3600.0 * hours, searches)
+        marks = [_mark(grid, work)]
         try:
             for number in range(SLICES):
-                before, out = grid.world.now, grid.network.out
                 run.pass_time(grid, 3600.0 * hours / SLICES, number / SLICES, (number + 1) / SLICES)
-                run.row(**_slice(grid, work, before - began, before, out))
-            grid.run(30.0)
-            run.result.rows[-1].update(_found(work.finds, before))
+                marks.append(_mark(grid, work))
+            grid.check_leaks()
         finally:
+            run.result.rows += [_slice(work, began, *pair) for pair in pairwise(marks)]
             run.result.tables["searches"] = [_search(find, began) for find in work.finds]
             run.result.tables["nodes"] = [_node(node) for node in grid.nodes]
 
 
-def _slice(grid: Grid, work: Workload, seconds: float, before: float, out: int) -> Row:
-    passed = grid.world.now - before
-    return {
-        "seconds": seconds,
-        "nodes": len(grid.living()),
-        "births": work.births,
-        "deaths": work.deaths,
-        "bytes_a_node_and_second": (grid.network.out - out) / passed / max(1, len(grid.living())),
-        **_found(work.finds, before),
-    }
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Totals at one moment."""
+
+    at: float
+    nodes: int
+    births: int
+    deaths: int
+    out: int
 
 
-def _found(finds: list[Find], since: float) -> Row:
-    """Of the searches begun since then and ended by now."""
-    ended = [find for find in finds if find.at >= since and find.complete is not None]
-    firsts = [find.first for find in ended if find.first is not None]
+def _mark(grid: Grid, work: Workload) -> Mark:
+    return Mark(grid.world.now, len(grid.living()), work.births, work.deaths, grid.network.out)
+
+
+def _slice(work: Workload, began: float, before: Mark, after: Mark) -> Row:
+    """What happened between two moments; a search counts where it began, and as failed while it has not ended."""
+    finds = [find for find in work.finds if before.at <= find.at < after.at]
     return {
-        "searches": len(ended),
-        "success_percent": 100 * sum(find.right for find in ended) / len(ended) if ended else None,
-        "first_p50": percentile(firsts, 0.5),
-        "first_p95": percentile(firsts, 0.95),
-        "complete_p50": percentile([find.complete for find in ended if find.complete is not None], 0.5),
+        "seconds": before.at - began,
+        "nodes": after.nodes,
+        "births": after.births - before.births,
+        "deaths": after.deaths - before.deaths,
+        "bytes_a_node_and_second": (after.out - before.out) / (after.at - before.at) / max(1, after.nodes),
+        "searches": len(finds),
+        "success_percent": 100 * sum(find.right for find in finds) / len(finds) if finds else None,
+        "unfinished": sum(find.complete is None for find in finds),
+        "local": sum(find.local for find in finds),
+        **times(finds),
     }
 
 
@@ -126,6 +147,7 @@ def _search(find: Find, began: float) -> Row:
         "complete": find.complete,
         "listings": find.listings,
         "right": find.right,
+        "local": find.local,
     }
 
 
@@ -157,10 +179,11 @@ def draw_time(result: Result, axes: Any) -> None:
 
 
 def draw_latency(result: Result, axes: Any) -> None:
-    """Distribution of search times."""
+    """Distribution of search times, over all searches that did not begin at a holder."""
+    searches = [row for row in result.tables.get("searches", []) if not row["local"]]
     for name in ("first", "complete"):
-        times = sorted(row[name] for row in result.tables.get("searches", []) if row[name] is not None)
-        axes.plot(times, [100 * (at + 1) / len(times) for at in range(len(times))], label=f"{name} result")
+        seconds = sorted(row[name] for row in searches if row[name] is not None)
+        axes.plot(seconds, [100 * (at + 1) / len(searches) for at in range(len(seconds))], label=f"{name} result")
     axes.set(xlabel="seconds", ylabel="searches, %", ylim=(0, 102))
     axes.legend()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
@@ -19,6 +22,8 @@ from p2pgrid.sim.result import Result, Row
 DASK: Final = "Install it with: pip install 'p2pgrid[dask]'"
 CONNECT_WITHIN: Final = 10.0
 """Seconds to reach a scheduler."""
+WORKERS_WITHIN: Final = 10.0
+"""Seconds that a scheduler has to get its first worker."""
 MOST_JOBS: Final = 10_000
 
 Told = Callable[[int, int], None]
@@ -111,12 +116,8 @@ def _here(jobs: Sequence[Job], processes: int | None) -> Iterator[tuple[int, Res
     count = min(processes or os.cpu_count() or 1, len(jobs))
     pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
     try:
-        # The processes begin with interrupts blocked, as we are here: a Ctrl-C is for us, who then end them.
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        try:
+        with _undisturbed():
             begun: dict[Future[Result], int] = {pool.submit(perform, job): number for number, job in enumerate(jobs)}
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         for future in as_completed(begun):
             yield begun[future], future.result()
     finally:
@@ -125,20 +126,45 @@ def _here(jobs: Sequence[Job], processes: int | None) -> Iterator[tuple[int, Res
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """An interrupt waits for the end, and never reaches the processes begun here: it is for us, who then end them."""
+    arrived: list[int] = []
+    here = threading.current_thread() is threading.main_thread()
+    # Another thread may take the signal in spite of our mask, and Python then interrupts the main one.
+    before = signal.signal(signal.SIGINT, lambda number, _: arrived.append(number)) if here else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # processes inherit it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if here:
+            signal.signal(signal.SIGINT, before)
+    if arrived:
+        raise KeyboardInterrupt
+
+
 def _on_cluster(jobs: Sequence[Job], scheduler: str) -> Iterator[tuple[int, Result]]:
     try:
         distributed: Any = import_module("distributed")
     except ImportError as error:
         raise MissingExtra("A cluster needs Dask, which is not installed.", fix=DASK) from error
+    fix = "Start one with 'dask scheduler', and workers with 'dask worker tcp://HOST:8786'."
     try:
+        # A client would wait without end for one that is silent, and 20 s more when an address is none.
+        asyncio.run(_ask(distributed, scheduler))
         client = distributed.Client(scheduler, timeout=CONNECT_WITHIN, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        fix = "Start one with 'dask scheduler', and workers with 'dask worker tcp://HOST:8786'."
-        raise Unreachable(f"No Dask scheduler answers at {scheduler}: {error}.", fix=fix) from error
+    except (OSError, ValueError) as error:
+        why = str(error) or f"nothing came within {CONNECT_WITHIN:g} s"
+        raise Unreachable(f"No Dask scheduler answers at {scheduler}: {why}.", fix=fix) from error
     with client:
+        try:
+            client.wait_for_workers(1, timeout=WORKERS_WITHIN)
+        except TimeoutError as error:
+            raise Unreachable(f"The Dask scheduler at {scheduler} has no worker.", fix=fix) from error
         begun = {client.submit(perform, job, pure=False): number for number, job in enumerate(jobs)}
         try:
-            for future in distributed.as_completed(begun):
+            for future in distributed.as_completed(begun, loop=client.loop):
                 try:
                     yield begun[future], future.result()
                 except P2PError:
@@ -147,3 +173,9 @@ def _on_cluster(jobs: Sequence[Job], scheduler: str) -> Iterator[tuple[int, Resu
                     raise BadExperiment(f"Workers died at it, probably for want of memory: {error}.") from error
         finally:
             client.cancel(list(begun))
+
+
+async def _ask(distributed: Any, scheduler: str) -> None:
+    """Raises ``OSError``, ``TimeoutError`` among them, or ``ValueError`` when no scheduler answers there."""
+    async with asyncio.timeout(CONNECT_WITHIN), distributed.rpc(scheduler) as there:
+        await there.identity()

@@ -25,7 +25,7 @@ async def serve() -> None:
     running = asyncio.get_running_loop()
     running.add_signal_handler(signal.SIGINT, lambda: None)  # an interrupt is for the swarm, which then closes us
     reader = asyncio.StreamReader(limit=LONGEST_LINE)
-    await running.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    way, _ = await running.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     lines: asyncio.Queue[bytes] = asyncio.Queue()
     obeying = asyncio.create_task(_obey(lines))
     hearing = asyncio.create_task(_hear(reader, lines))
@@ -33,6 +33,8 @@ async def serve() -> None:
     for task in (obeying, hearing):
         task.cancel()
     await asyncio.wait([obeying, hearing])
+    way.close()
+    await asyncio.sleep(0)  # the transport closes at the loop's next turn
 
 
 async def _hear(reader: asyncio.StreamReader, lines: asyncio.Queue[bytes]) -> None:

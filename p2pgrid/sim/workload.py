@@ -20,23 +20,30 @@ WHOLE: Final = 100
 
 @dataclass(slots=True)
 class Find:
-    """One search.  Times in seconds; ``first``: None when nothing was found; ``right``: a living publisher's was."""
+    """One search.  Times in seconds.
+
+    ``at``: when it began; ``first``: None when nothing was found; ``right``: a living publisher's listing was;
+    ``local``: whoever searched held one itself, so that the first result took no time.
+    """
 
     at: float
     first: float | None = None
     complete: float | None = None
     listings: int = 0
     right: bool = False
+    local: bool = False
 
 
 @dataclass(slots=True)
 class Workload:
     """Datasets, searches and churn in one grid.
 
-    ``publishers``: of each tag, the living node that announces it; when it dies another takes over.
+    ``among``: who announces, everybody unless told; ``publishers``: of each tag, the living node that announces it;
+    when it dies another takes over.
     """
 
     grid: Grid
+    among: list[Node] | None = None
     finds: list[Find] = field(default_factory=list)
     publishers: dict[Tag, Node] = field(default_factory=dict)
     births: int = 0
@@ -56,7 +63,7 @@ class Workload:
 
     def _publish(self, tag: Tag, announced: list[int] | None = None) -> None:
         chance = self.grid.world.random
-        node = self.grid.anyone()
+        node = self.grid.anyone() if self.among is None else chance.choice(self.among)
         if node is None:
             return
         self.publishers[tag] = node
@@ -72,9 +79,12 @@ class Workload:
 
     def _search(self) -> None:
         chance = self.grid.world.random
-        node = self.grid.anyone()
-        if self.publishers and node is not None:
-            self.search(node, chance.choice(list(self.publishers)))
+        if not self.publishers:
+            return
+        tag = chance.choice(list(self.publishers))
+        node = self.grid.anyone(lambda one: one is not self.publishers[tag])
+        if node is not None:
+            self.search(node, tag)
 
     def search(self, node: Node, tag: Tag) -> Find:
         """Begin one; it is among ``finds`` at once, and complete when it ended."""
@@ -86,6 +96,7 @@ class Workload:
         def found(listing: Verified[Listing]) -> None:
             if find.first is None:
                 find.first = world.now - find.at
+                find.local = world.now == find.at
             find.listings += 1
             find.right |= listing.record.key == publisher
 
@@ -111,12 +122,24 @@ class Workload:
         door = grid.door()
         if door is None:
             return
-        new = grid.add()
+        new = grid.add(side=door.host.side)
         new.join([door.address])
         self.births += 1
         grid.world.after(sessions.session(grid.world.random), self._leave, new, sessions)
         for tag in orphaned:
             self._publish(tag)
+
+
+def times(finds: Sequence[Find]) -> dict[str, float | None]:
+    """Of searches: seconds to the first result where it came from others, and to the end."""
+    firsts = [find.first for find in finds if find.first is not None and not find.local]
+    whole = [find.complete for find in finds if find.complete is not None]
+    return {
+        "first_p50": percentile(firsts, 0.5),
+        "first_p95": percentile(firsts, 0.95),
+        "complete_p50": percentile(whole, 0.5),
+        "complete_p95": percentile(whole, 0.95),
+    }
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:

@@ -18,8 +18,9 @@ EPOCH: Final = 1_800_000_000.0
 WATCH: Final = 1024
 """Events between two looks of whoever watches."""
 FOLD: Final = 1 << 16
-"""Bytes of trace between two hashes: so the state of a digest is plain bytes, and a world can be copied."""
-_STAMP: Final = Struct("<dI")
+"""Bytes of trace that are hashed at once: so the state of a digest is plain bytes, and a world can be copied."""
+_EVENT: Final = Struct("<dQ")
+_NOTE: Final = Struct("<II")
 
 
 class World:
@@ -29,7 +30,7 @@ class World:
     happened; ``watch``: called every ``WATCH`` events, for whoever looks on from outside.
     """
 
-    __slots__ = ("_count", "_heap", "_trace", "events", "now", "random", "seed", "watch")
+    __slots__ = ("_count", "_heap", "_stopped", "_trace", "events", "now", "random", "seed", "watch")
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -39,7 +40,8 @@ class World:
         self.watch: Callable[[], None] | None = None
         self._heap: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._count = 0
-        self._trace = bytearray(str(seed).encode())
+        self._stopped = False
+        self._trace = bytearray()
         """The digest of what was noted until lately, and what was noted since."""
 
     def wall(self) -> float:
@@ -58,35 +60,47 @@ class World:
     def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
         """Let time pass: so much, or until ``until`` is true, which is looked at after each event.
 
-        Returns whether ``until`` came true.
+        Returns whether ``until`` came true; what happens may ``stop`` it earlier.  Raises ``ValueError`` for a time
+        before now.
         """
+        if seconds < 0:
+            raise ValueError("time runs forward only")
         end = self.now + seconds
-        heap = self._heap
+        heap, trace, packed = self._heap, self._trace, _EVENT.pack
+        self._stopped = False
         if until is not None and until():
             return True
         while heap and heap[0][0] <= end:
-            when, _, action, args = heapq.heappop(heap)
+            when, number, action, args = heapq.heappop(heap)
             if when > self.now:
                 self.now = when
             self.events += 1
+            trace += packed(when, number)
             action(*args)
-            if self.watch is not None and not self.events % WATCH:
-                self.watch()
+            if not self.events % WATCH:
+                if len(trace) > FOLD:
+                    trace[:] = _folded(trace)
+                if self.watch is not None:
+                    self.watch()
             if until is not None and until():
                 return True
+            if self._stopped:
+                return False
         self.now = end
         return False
 
+    def stop(self) -> None:
+        """Let the present ``run`` end after this event."""
+        self._stopped = True
+
     def note(self, who: int, what: bytes) -> None:
-        """Something happened now: it becomes part of the digest."""
+        """What happened in this event, and to whom: a part of the digest, as each event's time and order are."""
         trace = self._trace
-        trace += _STAMP.pack(self.now, who)
+        trace += _NOTE.pack(who, len(what))
         trace += what
-        if len(trace) > FOLD:
-            trace[:] = _folded(trace)
 
     def digest(self) -> str:
-        """32 hex digits over everything noted so far, in its order."""
+        """32 hex digits over all events so far, in their order, and what was noted of them."""
         return _folded(self._trace).hex()
 
 

@@ -87,6 +87,7 @@ def draw(result: Result, axes: Any) -> None:
     for placement, line in (("every range", "o-"), ("one key", "s--")):
         rows = [row for row in result.rows if row["placement"] == placement]
         axes.plot([r["bought"] for r in rows], [100 * r["found_share"] for r in rows], line, label=placement)
+    axes.axhline(100 * FOUND, color="k", linewidth=0.8, linestyle=":", label="bound for every range")
     axes.set(xlabel="ids bought next to the tag", ylabel="honest listings found, %", ylim=(0, 102))
     axes.legend()
 

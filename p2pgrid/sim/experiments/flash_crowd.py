@@ -9,6 +9,7 @@ from p2pgrid.sim.result import Result
 from p2pgrid.sim.workload import Workload, percentile
 
 JOINED: Final = 0.999
+"""Share of the crowd that must be in."""
 
 
 def measure(run: Run) -> None:
@@ -37,6 +38,7 @@ def measure(run: Run) -> None:
     while len(times) + len(failed) < run.nodes and grid.world.now < began + run["seconds"] + 120.0:
         run.pass_time(grid, 1.0, len(times) / run.nodes, len(times) / run.nodes)
     spent = grid.network.out - sent
+    run.result.tables["joins"] = [{"seconds": seconds} for seconds in sorted(times)]
     for after in run["after"]:
         grid.run(after)
         for _ in range(run["searches"]):
@@ -54,13 +56,13 @@ def measure(run: Run) -> None:
             found_share=sum(find.right for find in finds) / len(finds),
             **run.against(joined, JOINED, 0.0, better="more"),
         )
-    run.result.tables["joins"] = [{"seconds": seconds} for seconds in sorted(times)]
 
 
 def draw(result: Result, axes: Any) -> None:
     """Distribution of join times."""
     times = [row["seconds"] for row in result.tables.get("joins", [])]
-    axes.plot(times, [100 * (at + 1) / len(times) for at in range(len(times))])
+    axes.plot(times, [100 * (at + 1) / result.nodes for at in range(len(times))])
+    axes.axhline(100 * JOINED, color="k", linewidth=0.8, linestyle=":")
     axes.set(xlabel="seconds until joined", ylabel="nodes, %", ylim=(0, 102))
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from statistics import median
 from typing import Any, Final
 
+from p2pgrid.dht.limits import DEFAULT
+from p2pgrid.errors import BadExperiment
 from p2pgrid.ids import normalise_tag
 from p2pgrid.records import Listing, Verified
 from p2pgrid.sim.experiment import Experiment, Run
+from p2pgrid.sim.node import Node
 from p2pgrid.sim.result import Result, legend_of_both
 from p2pgrid.sim.workload import DATASET_BYTES
 
@@ -15,48 +18,56 @@ TAG: Final = normalise_tag("hot")
 BOUND: Final = 5.0
 """Busiest over median that 10,000 listings may have (the design's bound)."""
 BOUND_FROM: Final = 10_000
+PLACED_WITHIN: Final = 60.0
+"""Seconds after the last announcement began."""
 
 
 def measure(run: Run) -> None:
     """One grid, and listings added step by step."""
+    sizes = sorted(run["listings"])
+    if sizes[-1] > DEFAULT.tag_publisher_listings * run.nodes:
+        most = DEFAULT.tag_publisher_listings
+        raise BadExperiment(
+            f"A node lists a tag at most {most} times: {sizes[-1]:,} listings need {-(-sizes[-1] // most):,}."
+        )
     grid = run.grid()
     grid.grow(run.nodes)
     chance = grid.world.random
     announced: list[int] = []
-    sizes = sorted(run["listings"])
+    begun = 0
     for number, size in enumerate(sizes):
         run.step(number, len(sizes))
-        begun = len(announced)
         for at in range(size - begun):
-            node = grid.nodes[(begun + at) % len(grid.nodes)]
-            grid.world.after(
-                at / run["rate"], node.announce, TAG, chance.randbytes(DATASET_BYTES), "", announced.append
-            )
-        while len(announced) < size:
-            before = len(announced)
-            run.pass_time(grid, 10.0, before / size, before / size)
-            if len(announced) == before:
-                break
-        grid.run(20.0)
-        held = sorted(node.holds(TAG) for node in grid.nodes)
+            node, dataset = grid.nodes[(begun + at) % len(grid.nodes)], chance.randbytes(DATASET_BYTES)
+            grid.world.after(at / run["rate"], node.announce, TAG, dataset, "", announced.append)
+        run.pass_time(grid, (size - begun) / run["rate"] + PLACED_WITHIN, 0.0, 1.0)
+        begun = size
+        held = sorted(_held(node) for node in grid.nodes)
         seconds, found = [], []
         for _ in range(run["searches"]):
-            began, listings = grid.world.now, _distinct(grid.search(chance.choice(grid.nodes), TAG, size))
+            began = grid.world.now
+            listings = grid.search(chance.choice(grid.nodes), TAG, size, patience=60.0 + size / 20)
             seconds.append(grid.world.now - began)
-            found.append(listings / size)
+            found.append(_distinct(listings) / size)
         typical = median(held)
         skew = held[-1] / typical if typical else None
-        bound = {"reference": BOUND, "tolerance": 0.0, "holds": skew <= BOUND} if skew and size >= BOUND_FROM else {}
+        holds = skew is not None and skew <= BOUND
         run.row(
             listings=size,
+            announced=len(announced),
             busiest=held[-1],
             median=typical,
             busiest_over_median=skew,
             holders=sum(count > 0 for count in held),
             found_share=sum(found) / len(found),
             search_seconds=median(seconds),
-            **bound,
+            **({"reference": BOUND, "tolerance": 0.0, "holds": holds} if size >= BOUND_FROM else {}),
         )
+
+
+def _held(node: Node) -> int:
+    """Listings of the tag that a node holds for others."""
+    return sum(listing.record.tag == TAG for listing in node.engine.store.listings())
 
 
 def _distinct(listings: list[Verified[Listing]]) -> int:
@@ -68,7 +79,11 @@ def draw(result: Result, axes: Any) -> None:
     sizes = [row["listings"] for row in result.rows]
     axes.plot(sizes, [row["busiest"] for row in result.rows], "o-", label="busiest node")
     axes.plot(sizes, [row["median"] for row in result.rows], "s-", label="median node")
-    axes.set(xscale="log", yscale="symlog", xlabel="listings of the tag", ylabel="listings held")
+    bounds = [row for row in result.rows if row.get("reference")]
+    axes.plot(
+        [r["listings"] for r in bounds], [BOUND * r["median"] for r in bounds], "kx", label="bound of the busiest"
+    )
+    axes.set(xscale="log", yscale="symlog", xlabel="listings of the tag", ylabel="listings held for others")
     axes.legend()
 
 

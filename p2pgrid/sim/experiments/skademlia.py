@@ -28,6 +28,8 @@ REFERENCE: Final = {
     8: (100.0, 100.0, 99.7, 96.3, 89.8),
 }
 """Of each number of paths: success in percent at ``SHARES``; computed from the paper's model, 600 lookups each."""
+MODELLED: Final = (10_000, 16)
+"""Nodes and k that the reference is for."""
 TOLERANCE: Final = 3.0
 """Percentage points; above the reference is good."""
 
@@ -89,7 +91,6 @@ def measure(run: Run) -> None:
     world = World(run.seed)
     model = Model(run.nodes, Limits(k=run["k"]), world)
     parts = [(percent, paths) for percent in run["adversaries"] for paths in run["paths"]]
-    asked_all = 0
     trace = hashlib.blake2b(digest_size=16)
     corrupted = -1.0
     for number, (percent, paths) in enumerate(parts):
@@ -106,9 +107,9 @@ def measure(run: Run) -> None:
             right += reached
             asked_sum += asked
             trace.update(wanted.id + bytes([reached]) + asked.to_bytes(2, "big"))
-        asked_all += asked_sum
+        run.count(asked_sum)
         success = 100 * right / run["lookups"]
-        known = REFERENCE.get(paths, ())[SHARES.index(percent)] if percent in SHARES and paths in REFERENCE else None
+        known = _reference(run, percent, paths)
         run.row(
             paths=paths,
             adversaries_percent=percent,
@@ -116,8 +117,14 @@ def measure(run: Run) -> None:
             asked=asked_sum / run["lookups"],
             **(run.against(success, known, TOLERANCE, better="more") if known is not None else {}),
         )
-    run.count(asked_all)
     run.note(trace.hexdigest())
+
+
+def _reference(run: Run, percent: float, paths: int) -> float | None:
+    """Of the paper's model at this point, which is for 10,000 nodes and k = 16."""
+    if (run.nodes, run["k"]) != MODELLED or paths not in REFERENCE or percent not in SHARES:
+        return None
+    return REFERENCE[paths][SHARES.index(percent)]
 
 
 def draw(result: Result, axes: Any) -> None:
@@ -125,13 +132,17 @@ def draw(result: Result, axes: Any) -> None:
     for paths in sorted({row["paths"] for row in result.rows}):
         rows = [row for row in result.rows if row["paths"] == paths]
         (line,) = axes.plot(
-            [row["adversaries_percent"] for row in rows], [row["success_percent"] for row in rows], label=f"d={paths}"
+            [row["adversaries_percent"] for row in rows],
+            [row["success_percent"] for row in rows],
+            "o-",
+            markersize=3,
+            label=f"d={paths}",
         )
-        if paths in REFERENCE:
+        if paths in REFERENCE and (result.nodes, result.parameters["k"]) == MODELLED:
             axes.plot(SHARES, REFERENCE[paths], "x", color=line.get_color())
     axes.plot([], [], "kx", label="reference")
     axes.set(xlabel="adversaries, % of the nodes", ylabel="lookups that succeed, %", ylim=(0, 102))
-    axes.legend()
+    axes.legend(loc="lower left")
 
 
 EXPERIMENT: Final = Experiment(

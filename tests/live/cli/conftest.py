@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from p2pgrid.home import homes
@@ -88,6 +93,124 @@ class Shell:
         deadline = time.monotonic() + 10
         while any(home.in_use for home, _ in running) and time.monotonic() < deadline:
             time.sleep(0.02)
+
+
+class Watched:
+    """A command as a session of its own at a terminal, where a person sees its errors and, unless piped, its output."""
+
+    def __init__(self, shell: Shell, *words: str, piped: bool = False, **environment: str) -> None:
+        self.shown = b""
+        self._way, end = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "p2pgrid", *words],
+            stdin=end,
+            stdout=subprocess.PIPE if piped else end,
+            stderr=end,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(2, termios.TIOCSCTTY, 0),  # so that Ctrl-C is for all its processes
+            env=shell.environment(TERM="xterm", COLUMNS="120", LINES="40", **environment),
+        )
+        os.close(end)
+
+    def read_until(self, good: Callable[[bytes], bool], seconds: float = 30.0) -> bool:
+        """Whether what is shown becomes good before it ends, or the time is over."""
+        deadline = time.monotonic() + seconds
+        while not good(self.shown) and time.monotonic() < deadline:
+            readable, _, _ = select.select([self._way], [], [], 0.1)
+            if not readable:
+                if self.process.poll() is not None:
+                    break
+                continue
+            try:
+                part = os.read(self._way, 4096)
+            except OSError:  # Linux says so when the last process at the terminal has ended
+                break
+            self.shown += part
+        return good(self.shown)
+
+    def type(self, text: str) -> None:
+        """As by hand; a Ctrl-C goes to all its processes."""
+        os.write(self._way, text.encode())
+
+    def end(self) -> tuple[int, str]:
+        """Read to the end: the exit code, and what was piped."""
+        self.read_until(lambda shown: False)
+        out = self.process.communicate(timeout=TIMEOUT)[0] or b""
+        return self.process.returncode, out.decode()
+
+    def close(self) -> None:
+        """End it, if it has not ended."""
+        if self.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+        os.close(self._way)
+
+
+@pytest.fixture
+def watched(shell: Shell) -> Iterator[Callable[..., Watched]]:
+    """Begins commands at terminals."""
+    begun = []
+
+    def begin(*words: str, **more: Any) -> Watched:
+        begun.append(Watched(shell, *words, **more))
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        one.close()
+
+
+@pytest.fixture
+def begin(shell: Shell) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Begins commands that stay, without a terminal."""
+    begun = []
+
+    def start(*words: str, **environment: str) -> subprocess.Popen[str]:
+        begun.append(shell.start(*words, **environment))
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+class Family:
+    """A process and all that it has begun."""
+
+    def __init__(self, process: subprocess.Popen[Any]) -> None:
+        self.members = [psutil.Process(process.pid)]
+
+    def look(self) -> list[psutil.Process]:
+        """Those of now; whoever was seen once is remembered."""
+        with suppress(psutil.NoSuchProcess):
+            now = self.members[0].children(recursive=True)
+            self.members += [one for one in now if one not in self.members]
+        return self.members
+
+    def ended(self) -> bool:
+        """Whether all have, or do within ten seconds."""
+        return not psutil.wait_procs(self.members, timeout=10)[1]
+
+
+@pytest.fixture
+def family() -> type[Family]:
+    return Family
+
+
+@pytest.fixture
+def soon() -> Callable[..., Any]:
+    """Waits for a condition with a deadline, looking often; what it gives."""
+
+    def wait(true: Callable[[], Any], seconds: float = 20.0) -> Any:
+        end = time.monotonic() + seconds
+        while not (answer := true()):
+            assert time.monotonic() < end, "it did not come true in time"
+            time.sleep(0.02)
+        return answer
+
+    return wait
 
 
 @pytest.fixture

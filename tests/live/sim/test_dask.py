@@ -1,0 +1,171 @@
+"""Experiments on a Dask cluster: a scheduler and two workers of this machine do what this machine does alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+WORDS = (
+    *("bootstrap-loss", "--nodes", "20", "--set", "tags=5", "--set", "searches=10", "--set", "after=1,30"),
+    *("--set", "restarts=3", "--seed", "1", "--seed", "2", "--set", "doors=2,3"),
+)
+"""Four jobs of half a second."""
+START = 60.0
+WHO = """
+import json, sys
+import distributed
+
+with distributed.Client(sys.argv[1], timeout=20) as client:
+    client.wait_for_workers(int(sys.argv[2]), timeout=40)
+    # An experiment's module is loaded by whoever runs it.
+    ran = client.run(lambda: "p2pgrid.sim.experiments.bootstrap_loss" in __import__("sys").modules)
+print(json.dumps(sorted(ran.values())))
+"""
+
+
+def did_run(address: str, workers: int = 2) -> list[bool]:
+    """Of each worker, once there are so many, whether it has run an experiment."""
+    command = [sys.executable, "-c", WHO, address, str(workers)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START, check=True)
+    found: list[bool] = json.loads(done.stdout)
+    return found
+
+
+def simulate(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command, with warnings as errors."""
+    command = [sys.executable, "-m", "p2pgrid", "simulate", *words]
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START, env=environment)
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
+    return done
+
+
+def begun(log: Path, *words: str) -> subprocess.Popen[bytes]:
+    with log.open("wb") as file:
+        return subprocess.Popen([sys.executable, "-m", *words], stdout=file, stderr=file, cwd=log.parent)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a scheduler with two worker processes, none of which has run anything."""
+    folder = tmp_path_factory.mktemp("dask")
+    told = folder / "scheduler.json"
+    here = ("--host", "127.0.0.1", "--no-dashboard")
+    ended = []
+    try:
+        where = ("--port", "0", "--scheduler-file", str(told))
+        ended.append(begun(folder / "scheduler.log", "distributed.cli.dask_scheduler", *here, *where))
+        address = _address(told)
+        how = ("--nworkers", "2", "--nthreads", "1", "--local-directory", str(folder))
+        ended.append(begun(folder / "workers.log", "distributed.cli.dask_worker", address, *here, *how))
+        assert did_run(address) == [False, False]
+        yield address
+    finally:
+        whole = [one for process in ended for one in _family(process.pid)]
+        for one in whole:
+            one.kill()
+        for process in ended:
+            process.wait(10)
+        psutil.wait_procs(whole, timeout=10)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def _address(told: Path) -> str:
+    end = time.monotonic() + START
+    while time.monotonic() < end:
+        if told.exists() and (text := told.read_text()):
+            return str(json.loads(text)["address"])
+        time.sleep(0.05)
+    raise AssertionError("the scheduler did not start")
+
+
+def without_times(document: dict[str, Any]) -> dict[str, Any]:
+    """What is the same wherever it runs."""
+    runs = [{k: v for k, v in run.items() if k not in ("wall_seconds", "peak_rss_mib")} for run in document["runs"]]
+    return {**document, "runs": runs}
+
+
+def test_a_cluster_gives_what_this_machine_gives(cluster: str) -> None:
+    there, here = simulate(*WORDS, "--scheduler", cluster, "--json"), simulate(*WORDS, "--json")
+
+    assert (there.stderr, here.stderr) == ("", "")
+    assert there.returncode == here.returncode <= 1
+    document = json.loads(there.stdout)
+    assert without_times(document) == without_times(json.loads(here.stdout))
+    assert document["complete"] is True
+    assert len({run["digest"] for run in document["runs"]}) == len(document["runs"]) == 4
+    assert did_run(cluster) == [True, True]
+
+
+def test_one_run_on_a_cluster_with_files(cluster: str, tmp_path: Path) -> None:
+    done = simulate(*WORDS[:-6], "--scheduler", cluster, "--out", str(tmp_path / "out"))
+
+    assert done.returncode <= 1
+    assert "1 of 1 runs" in done.stdout
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"summary.json", "rows.csv", "rows.parquet"}
+
+
+def test_what_a_worker_refuses_is_told_as_it_is_here(cluster: str) -> None:
+    there = simulate("churn", "--nodes", "100001", "--scheduler", cluster)
+    assert (there.returncode, there.stdout) == (2, "")
+    assert there.stderr == simulate("churn", "--nodes", "100001").stderr
+    assert there.stderr.startswith("error[P2P-0501]: ")
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a scheduler without a worker."""
+    folder = tmp_path_factory.mktemp("idle")
+    told = folder / "scheduler.json"
+    where = ("--host", "127.0.0.1", "--no-dashboard", "--port", "0", "--scheduler-file", str(told))
+    scheduler = begun(folder / "scheduler.log", "distributed.cli.dask_scheduler", *where)
+    try:
+        yield _address(told)
+    finally:
+        scheduler.kill()
+        scheduler.wait(10)
+
+
+def test_where_no_scheduler_answers_or_no_worker_is_there(idle: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        nobody = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor() as pool:
+        mute = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        addresses = [nobody, mute, "tcp://no.such.invalid:8786", idle]
+        began = time.monotonic()
+        ends = list(pool.map(lambda address: simulate(*WORDS, "--scheduler", address), addresses))
+
+    assert time.monotonic() - began < 25  # 10 s of patience, and four programs that start at once
+    for address, done in zip(addresses, ends, strict=True):
+        assert (done.returncode, done.stdout) == (4, "")
+        cause, fix = done.stderr.splitlines()
+        assert cause.startswith("error[P2P-0201]: "), cause
+        assert address in cause
+        assert fix.startswith("fix: ")
+    assert "no worker" in ends[3].stderr
+
+
+@pytest.mark.parametrize("address", ["nowhere", "smoke://127.0.0.1:1", "tcp://127.0.0.1:port"])
+def test_an_address_that_is_none_is_told_at_once(address: str) -> None:
+    began = time.monotonic()
+    done = simulate(*WORDS, "--scheduler", address)
+
+    assert time.monotonic() - began < 8
+    assert (done.returncode, done.stdout) == (4, "")
+    cause, _ = done.stderr.splitlines()
+    assert address in cause
