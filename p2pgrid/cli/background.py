@@ -63,7 +63,7 @@ def start(plan: Plan, base: Path | None, password: str | None, timeout: float) -
 
 
 def _spawn(plan: Plan, base: Path | None, password: str | None, descriptor: int) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-m", "p2pgrid", *_words(plan, base, password), "--report-fd", str(descriptor)]
+    words = [sys.executable, "-P", "-m", "p2pgrid", *_words(plan, base, password), "--report-fd", str(descriptor)]
     with _open_log(plan.home.log) as log:
         child = subprocess.Popen(  # noqa: S603 - our own program, with words that were parsed above
             words,

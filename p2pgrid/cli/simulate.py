@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,8 @@ EXAMPLES: Final = opt.examples(
     "p2pgrid simulate study.toml --scheduler tcp://192.0.2.7:8786 --out results",
 )
 DIGITS: Final = 4
+NEEDED: Final = 1 << 20
+"""Bytes that a folder for results should have room for."""
 
 
 def experiment_names(incomplete: str) -> list[str]:
@@ -55,13 +58,16 @@ def simulate(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A parameter; several values are run one by one. Repeatable.", metavar="NAME=VALUE"),
+        typer.Option("--set", help="A parameter; each of several values is a run. Repeatable.", metavar="NAME=VALUE"),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write tables and pictures here.", metavar="DIR")
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Run on the Dask cluster with this scheduler.", metavar="tcp://HOST:PORT")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Runs at the same time on this machine; one a core unless told.")
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -86,7 +92,7 @@ def simulate(
     if len(jobs) == 1 and scheduler is None:
         _one(voice, plan, out)
     else:
-        _many(voice, plan, out, scheduler)
+        _many(voice, plan, out, scheduler, processes)
 
 
 def _add_options(
@@ -95,6 +101,7 @@ def _add_options(
     plan.nodes = list(nodes) if nodes else plan.nodes
     plan.seeds = list(seed) if seed else plan.seeds
     if hours is not None:
+        plan.vary.pop("hours", None)
         plan.parameters["hours"] = hours
     for text in settings:
         plan.set(text)
@@ -136,31 +143,37 @@ def _one(voice: Out, plan: Plan, out: Path | None) -> None:
     _end(voice, result.complete, result.holds)
 
 
-def _many(voice: Out, plan: Plan, out: Path | None, scheduler: str | None) -> None:
+def _many(voice: Out, plan: Plan, out: Path | None, scheduler: str | None, processes: int | None) -> None:
     from p2pgrid.sim.experiments import named
     from p2pgrid.sim.result import Result
-    from p2pgrid.sim.sweep import merged, run_all
+    from p2pgrid.sim.sweep import merged, merged_tables, run_all
 
     jobs = plan.jobs()
     with _counting(voice, plan.experiment, len(jobs)) as told:
-        done = run_all(jobs, scheduler=scheduler, told=told)
+        sweep = run_all(jobs, scheduler=scheduler, processes=processes, told=told)
+    done = sweep.done
     rows, runs = merged(done)
     title = f"{named(plan.experiment).title}: {len(done)} of {len(jobs)} runs"
-    whole = Result(plan.experiment, title, 0, 0, dict(plan.parameters), rows, {"runs": runs})
-    whole.complete = len(done) == len(jobs) and all(result.complete for _, result in done)
+    whole = Result(plan.experiment, title, 0, 0, dict(plan.parameters), rows, {"runs": runs, **merged_tables(done)})
+    whole.complete = len(done) + len(sweep.failed) == len(jobs) and all(result.complete for _, result in done)
     document = {
         "experiment": plan.experiment,
         "complete": whole.complete,
         "holds": whole.holds,
         "parameters": dict(plan.parameters),
+        "failed": [{**job.varied, "error": error.to_wire()} for job, error in sweep.failed],
         "runs": runs,
         "rows": rows,
     }
+    whole.whole = document
     voice.document(document)
     _show(voice, title, rows)
     _show(voice, "runs", runs)
+    for job, error in sweep.failed:
+        voice.note(f"failed: {', '.join(f'{name}={value}' for name, value in job.varied.items())}")
+        voice.warn(error)
     _save(voice, out, whole)
-    _end(voice, whole.complete, whole.holds)
+    _end(voice, whole.complete, False if sweep.failed else whole.holds)
 
 
 def _show(voice: Out, title: str, rows: Sequence[Row]) -> None:
@@ -205,8 +218,10 @@ def _must_be_writable(folder: Path) -> None:
     """Before anything runs: an hour of simulation must not end at a folder that cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(NEEDED))
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise InvalidInput(f"Nothing can be written to {folder}: {error}.", fix="Choose another folder.") from error
 

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from p2pgrid.sim.churn import Weibull
+    from p2pgrid.sim.experiments import everyone, named
     from p2pgrid.sim.grid import Grid
     from p2pgrid.sim.latency import Constant, LogNormal, Regions, Uniform
     from p2pgrid.sim.network import Conditions
     from p2pgrid.sim.result import Result
     from p2pgrid.sim.simulation import Simulation
     from p2pgrid.sim.swarm import Swarm
+    from p2pgrid.sim.sweep import jobs_of, merged, run_all
 
 _HOMES: Final = MappingProxyType(
     {
@@ -36,6 +38,11 @@ _HOMES: Final = MappingProxyType(
         "Swarm": "swarm",
         "Uniform": "latency",
         "Weibull": "churn",
+        "everyone": "experiments",
+        "jobs_of": "sweep",
+        "merged": "sweep",
+        "named": "experiments",
+        "run_all": "sweep",
     }
 )
 
@@ -50,6 +57,11 @@ __all__ = [
     "Swarm",
     "Uniform",
     "Weibull",
+    "everyone",
+    "jobs_of",
+    "merged",
+    "named",
+    "run_all",
 ]
 
 

@@ -47,7 +47,7 @@ class Host:
     """A machine: an address, perhaps behind a NAT, and what runs on it.
 
     ``place``: 64 bits of chance, by which a latency model knows it; ``side``: who is on another side of a partition
-    hears nothing; ``up``: whether it runs; ``sent`` and ``heard``: packets; ``out`` and ``into``: bytes with their headers.
+    hears nothing; ``up``: whether it runs; ``sent`` and ``heard``: packets; ``out`` and ``into``: bytes with headers.
     """
 
     __slots__ = (

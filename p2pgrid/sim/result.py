@@ -56,6 +56,8 @@ class Result:
     digest: str = ""
     complete: bool = True
     pictures: Mapping[str, Draw] = field(default_factory=dict, repr=False)
+    whole: Row | None = field(default=None, repr=False)
+    """The document, where it is of several runs."""
 
     @property
     def summary(self) -> Row:
@@ -80,6 +82,8 @@ class Result:
 
     def document(self) -> Row:
         """Everything but the longer tables, as plain values for JSON."""
+        if self.whole is not None:
+            return self.whole
         return {**self.summary, "parameters": dict(self.parameters), "holds": self.holds, "rows": self.rows}
 
     def frame(self, table: str = "") -> pd.DataFrame:
@@ -171,15 +175,21 @@ def _write_csv(path: Path, rows: Sequence[Row]) -> Path:
     return path
 
 
+def _column(values: Sequence[Any]) -> Sequence[Any]:
+    """Values of one type, as a column of parquet needs them: text where they differ."""
+    kinds = {type(value) for value in values if value is not None}
+    mixed = len(kinds - {int, float, bool}) > (0 if kinds & {int, float} else 1)
+    return [None if value is None else str(value) for value in values] if mixed else values
+
+
 def _write_parquet(path: Path, rows: Sequence[Row]) -> list[Path]:
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
         return []
-    parquet.write_table(
-        pyarrow.Table.from_pylist([{name: row.get(name) for name in columns_of(rows)} for row in rows]), path
-    )
+    columns = {name: _column([row.get(name) for row in rows]) for name in columns_of(rows)}
+    parquet.write_table(pyarrow.table(columns), path)
     return [path]
 
 

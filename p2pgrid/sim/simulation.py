@@ -101,9 +101,10 @@ class Simulation:
             for number in range(SLICES):
                 run.pass_time(grid, 3600.0 * hours / SLICES, number / SLICES, (number + 1) / SLICES)
                 marks.append(_mark(grid, work))
+                run.row(**_slice(work, began, *marks[-2:]))
             grid.check_leaks()
-        finally:
-            run.result.rows += [_slice(work, began, *pair) for pair in pairwise(marks)]
+        finally:  # again, as searches end after the slice that they began in
+            run.result.rows[:] = [_slice(work, began, *pair) for pair in pairwise(marks)]
             run.result.tables["searches"] = [_search(find, began) for find in work.finds]
             run.result.tables["nodes"] = [_node(node) for node in grid.nodes]
 
@@ -179,9 +180,10 @@ def draw_time(result: Result, axes: Any) -> None:
 
 
 def draw_latency(result: Result, axes: Any) -> None:
-    """Distribution of search times, over all searches that did not begin at a holder."""
-    searches = [row for row in result.tables.get("searches", []) if not row["local"]]
+    """Distribution of search times; a first result from the searcher's own store is none."""
+    everything = result.tables.get("searches", [])
     for name in ("first", "complete"):
+        searches = [row for row in everything if name == "complete" or not row["local"]]
         seconds = sorted(row[name] for row in searches if row[name] is not None)
         axes.plot(seconds, [100 * (at + 1) / len(searches) for at in range(len(seconds))], label=f"{name} result")
     axes.set(xlabel="seconds", ylabel="searches, %", ylim=(0, 102))

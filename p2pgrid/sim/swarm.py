@@ -137,24 +137,28 @@ class Swarm:
     async def close(self) -> None:
         """End all nodes and processes, and remove what they wrote."""
         parts, self._parts = self._parts, []
-        await asyncio.gather(*(part.close() for part in reversed(parts)), return_exceptions=True)
-        await self._held.aclose()
+        try:
+            await asyncio.gather(*(part.close() for part in reversed(parts)), return_exceptions=True)
+        finally:
+            self._own = []
+            await self._held.aclose()
 
     # ------------------------------------------------------------ inside
 
     async def _start(self) -> None:
         raise_open_files()
+        self.members = []
         home = self._held.enter_context(tempfile.TemporaryDirectory(prefix="p2pgrid-swarm-"))
         width = len(str(self._count))
         names = [f"node-{number + 1:0{width}}" for number in range(self._count)]
         holders = dict(zip(names, ([item] for item in self._datasets.items()), strict=False))
         first, rest = names[:FIRST], names[FIRST:]
-        await self._begin(Here(Share(self._order(0, first, holders, self._bootstrap, home))))
+        await self._begin(Here(Share(self._order(0, 0, first, holders, self._bootstrap, home))))
         shares = [rest[number :: self._processes] for number in range(self._processes)]
         begun = []
         for process, share in enumerate(shares):
             if share:
-                order = self._order(process, share, holders, self.bootstrap, home)
+                order = self._order(process, process + 1, share, holders, self.bootstrap, home)
                 part = Here(Share(order)) if process == 0 else Elsewhere(order)
                 begun.append(asyncio.ensure_future(self._begin(part)))
         if not begun:
@@ -180,10 +184,10 @@ class Swarm:
         self.members += members
 
     def _order(
-        self, process: int, names: list[str], holders: Mapping[str, Any], bootstrap: list[str], home: str
+        self, process: int, number: int, names: list[str], holders: Mapping[str, Any], bootstrap: list[str], home: str
     ) -> Order:
         datasets = {name: holders[name] for name in names if name in holders}
-        seed = self._seed * 1000 + len(self._parts)
+        seed = self._seed * (MOST_PROCESSES + 1) + number
         return Order(process, names, self._full, datasets, bootstrap, self._host, home, seed)
 
 
@@ -217,11 +221,13 @@ class Elsewhere:
         self._order = order
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
+        self._asked = 0
 
     async def start(self) -> list[Member]:
         """Start the process and its nodes."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # what lies in the current folder is no module of ours
             "-m",
             "p2pgrid.sim.worker",
             stdin=asyncio.subprocess.PIPE,
@@ -267,15 +273,18 @@ class Elsewhere:
         if process is None or process.stdin is None or process.stdout is None:
             raise InternalError("A process of the swarm is not there.")
         async with self._turn:
+            self._asked += 1
+            answer: dict[str, Any] = {}
             try:
-                process.stdin.write(json.dumps(command).encode() + b"\n")
+                process.stdin.write(json.dumps({**command, "number": self._asked}).encode() + b"\n")
                 await process.stdin.drain()
-                line = await process.stdout.readline()
+                while answer.get("number") != self._asked:  # an earlier one's, which nobody waited for
+                    line = await process.stdout.readline()
+                    if not line:
+                        raise InternalError("A process of the swarm died.")
+                    answer = json.loads(line)
             except (ConnectionError, ValueError) as error:
                 raise InternalError(f"A process of the swarm cannot be reached: {error!r}.") from error
-        if not line:
-            raise InternalError("A process of the swarm died.")
-        answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise from_wire(answer["error"])
         return answer

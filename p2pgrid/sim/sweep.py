@@ -9,7 +9,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -67,8 +68,10 @@ def jobs_of(
 
 
 def _column(value: Any) -> Any:
-    """A parameter as a cell of a table: a list of one is that one."""
-    return value[0] if isinstance(value, tuple) and len(value) == 1 else value
+    """A parameter as a cell of a table: a list of one is that one, a longer one is text."""
+    if not isinstance(value, tuple):
+        return value
+    return value[0] if len(value) == 1 else ",".join(map(str, value))
 
 
 def perform(job: Job) -> Result:
@@ -82,20 +85,35 @@ def run_all(
     scheduler: str | None = None,
     processes: int | None = None,
     told: Told = lambda done, of: None,
-) -> list[tuple[Job, Result]]:
-    """All of them, in the order of the jobs; an interrupt ends it with those that are done.
+) -> Sweep:
+    """All of them, in the order of the jobs; an interrupt ends it with those that are done, a failure fails one.
 
     ``scheduler``: a Dask scheduler's address, as ``tcp://host:8786``; else processes on this machine, one a core unless
-    told.  Raises what a run raised first, ``Unreachable``, ``MissingExtra``.
+    told.  Raises ``Unreachable``, ``MissingExtra``.
     """
     done: dict[int, Result] = {}
+    failed: dict[int, P2PError] = {}
     try:
         for number, result in _on_cluster(jobs, scheduler) if scheduler else _here(jobs, processes):
-            done[number] = result
-            told(len(done), len(jobs))
+            if isinstance(result, Result):
+                done[number] = result
+            else:
+                failed[number] = result
+            told(len(done) + len(failed), len(jobs))
     except KeyboardInterrupt:
         pass
-    return [(jobs[number], done[number]) for number in sorted(done)]
+    return Sweep(
+        [(jobs[number], done[number]) for number in sorted(done)],
+        [(jobs[number], failed[number]) for number in sorted(failed)],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What several runs came to: their results, and what went wrong with others."""
+
+    done: list[tuple[Job, Result]]
+    failed: list[tuple[Job, P2PError]]
 
 
 def merged(done: Sequence[tuple[Job, Result]]) -> tuple[list[Row], list[Row]]:
@@ -103,27 +121,46 @@ def merged(done: Sequence[tuple[Job, Result]]) -> tuple[list[Row], list[Row]]:
 
     Where a row has a column of the same name, what was varied is called ``given_`` and its name.
     """
-    own = {name for _, result in done for row in result.rows for name in row}
-    rows = [
-        {**{f"given_{name}" if name in own else name: value for name, value in job.varied.items()}, **row}
-        for job, result in done
-        for row in result.rows
-    ]
+    rows = _with_varied([(job, result.rows) for job, result in done])
     return rows, [{**job.varied, **result.summary} for job, result in done]
 
 
-def _here(jobs: Sequence[Job], processes: int | None) -> Iterator[tuple[int, Result]]:
+def merged_tables(done: Sequence[tuple[Job, Result]]) -> dict[str, list[Row]]:
+    """Each of the further tables, all runs in one."""
+    names = dict.fromkeys(name for _, result in done for name in result.tables)
+    return {name: _with_varied([(job, result.tables.get(name, [])) for job, result in done]) for name in names}
+
+
+def _with_varied(tables: Sequence[tuple[Job, Sequence[Row]]]) -> list[Row]:
+    own = {name for _, rows in tables for row in rows for name in row}
+    return [
+        {**{f"given_{name}" if name in own else name: value for name, value in job.varied.items()}, **row}
+        for job, rows in tables
+        for row in rows
+    ]
+
+
+def _here(jobs: Sequence[Job], processes: int | None) -> Iterator[tuple[int, Result | P2PError]]:
     count = min(processes or os.cpu_count() or 1, len(jobs))
     pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
     try:
         with _undisturbed():
             begun: dict[Future[Result], int] = {pool.submit(perform, job): number for number, job in enumerate(jobs)}
         for future in as_completed(begun):
-            yield begun[future], future.result()
+            yield begun[future], _result_of(future)
     finally:
         for process in list(pool._processes.values()):  # those under way would go on for minutes
             process.terminate()
         pool.shutdown(cancel_futures=True)
+
+
+def _result_of(future: Future[Result]) -> Result | P2PError:
+    try:
+        return future.result()
+    except P2PError as error:
+        return error
+    except BrokenProcessPool:
+        return BadExperiment("Its process died, probably for want of memory.", fix="Run fewer with --processes.")
 
 
 @contextmanager
@@ -144,7 +181,7 @@ def _undisturbed() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _on_cluster(jobs: Sequence[Job], scheduler: str) -> Iterator[tuple[int, Result]]:
+def _on_cluster(jobs: Sequence[Job], scheduler: str) -> Iterator[tuple[int, Result | P2PError]]:
     try:
         distributed: Any = import_module("distributed")
     except ImportError as error:
@@ -152,7 +189,8 @@ def _on_cluster(jobs: Sequence[Job], scheduler: str) -> Iterator[tuple[int, Resu
     fix = "Start one with 'dask scheduler', and workers with 'dask worker tcp://HOST:8786'."
     try:
         # A client would wait without end for one that is silent, and 20 s more when an address is none.
-        asyncio.run(_ask(distributed, scheduler))
+        with ThreadPoolExecutor(1) as apart:  # whoever calls us may have a loop of its own
+            apart.submit(asyncio.run, _ask(distributed, scheduler)).result()
         client = distributed.Client(scheduler, timeout=CONNECT_WITHIN, set_as_default=False)
     except (OSError, ValueError) as error:
         why = str(error) or f"nothing came within {CONNECT_WITHIN:g} s"
@@ -167,10 +205,10 @@ def _on_cluster(jobs: Sequence[Job], scheduler: str) -> Iterator[tuple[int, Resu
             for future in distributed.as_completed(begun, loop=client.loop):
                 try:
                     yield begun[future], future.result()
-                except P2PError:
-                    raise
+                except P2PError as error:
+                    yield begun[future], error
                 except distributed.KilledWorker as error:
-                    raise BadExperiment(f"Workers died at it, probably for want of memory: {error}.") from error
+                    yield begun[future], BadExperiment(f"Workers died at it, probably for want of memory: {error}.")
         finally:
             client.cancel(list(begun))
 

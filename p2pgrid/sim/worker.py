@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from p2pgrid import loop
 from p2pgrid.errors import InternalError, P2PError
@@ -22,12 +23,14 @@ LONGEST_LINE: Final = 1 << 26
 
 async def serve() -> None:
     """Do what comes in, until nothing does."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever else is printed is no answer
     running = asyncio.get_running_loop()
     running.add_signal_handler(signal.SIGINT, lambda: None)  # an interrupt is for the swarm, which then closes us
     reader = asyncio.StreamReader(limit=LONGEST_LINE)
     way, _ = await running.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     lines: asyncio.Queue[bytes] = asyncio.Queue()
-    obeying = asyncio.create_task(_obey(lines))
+    obeying = asyncio.create_task(_obey(lines, answers))
     hearing = asyncio.create_task(_hear(reader, lines))
     await asyncio.wait([obeying, hearing], return_when=asyncio.FIRST_COMPLETED)
     for task in (obeying, hearing):
@@ -42,7 +45,7 @@ async def _hear(reader: asyncio.StreamReader, lines: asyncio.Queue[bytes]) -> No
         lines.put_nowait(line)
 
 
-async def _obey(lines: asyncio.Queue[bytes]) -> None:
+async def _obey(lines: asyncio.Queue[bytes], answers: TextIO) -> None:
     share: Share | None = None
     try:
         while True:
@@ -50,7 +53,7 @@ async def _obey(lines: asyncio.Queue[bytes]) -> None:
             if command["do"] == "start":
                 share = Share(Order(**command["order"]))
             answer = await _answer(share, command)
-            print(json.dumps(answer), flush=True)
+            print(json.dumps({**answer, "number": command["number"]}), file=answers, flush=True)
     finally:
         if share is not None:
             await share.close()

@@ -78,7 +78,7 @@ class World:
             trace += packed(when, number)
             action(*args)
             if not self.events % WATCH:
-                if len(trace) > FOLD:
+                if len(trace) > FOLD:  # of events of which nothing was noted
                     trace[:] = _folded(trace)
                 if self.watch is not None:
                     self.watch()
@@ -98,6 +98,8 @@ class World:
         trace = self._trace
         trace += _NOTE.pack(who, len(what))
         trace += what
+        if len(trace) > FOLD:
+            trace[:] = _folded(trace)
 
     def digest(self) -> str:
         """32 hex digits over all events so far, in their order, and what was noted of them."""

@@ -11,6 +11,7 @@ import pytest
 
 from p2pgrid.sim import plan
 
+SNIPPETS = 3
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "simulation.md"
 
 
@@ -19,11 +20,13 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize("number", range(SNIPPETS))
 def test_every_snippet_of_the_page_runs(number: int, tmp_path: Path) -> None:
     snippets = blocks("python")
-    assert len(snippets) == 2
-    ended = subprocess.run([sys.executable, "-c", snippets[number]], cwd=tmp_path, capture_output=True, text=True)
+    assert len(snippets) == SNIPPETS
+    program = tmp_path / "snippet.py"
+    program.write_text(snippets[number], encoding="utf-8")
+    ended = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout
     assert not ended.stderr

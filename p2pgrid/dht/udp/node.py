@@ -106,8 +106,10 @@ class DhtNode:
 
         A bootstrap address that does not answer prevents nothing: see ``joined``.  ``mode="client"`` asks without
         entering anybody's table.  ``advertise``: the IP address to tell others, when it is not the one bound.
-        Raises ``PortTaken``, ``BadAddress``.
+        Raises ``PortTaken``, ``BadAddress``, ``InvalidInput``.
         """
+        if identity is not None and type(identity) is not crypto.Identity:
+            raise InvalidInput("Real nodes take no other identity than a real one.")  # a simulation's keeps no secret
         sock = await bind(host, port)
         ip, bound = sock.getsockname()[:2]
         ip = advertise or ip

@@ -61,9 +61,10 @@ def measure(run: Run) -> None:
 def draw(result: Result, axes: Any) -> None:
     """Distribution of join times."""
     times = [row["seconds"] for row in result.tables.get("joins", [])]
-    axes.plot(times, [100 * (at + 1) / result.nodes for at in range(len(times))])
-    axes.axhline(100 * JOINED, color="k", linewidth=0.8, linestyle=":")
+    axes.plot(times, [100 * (at + 1) / result.nodes for at in range(len(times))], label="joined")
+    axes.axhline(100 * JOINED, color="k", linewidth=0.8, linestyle=":", label="bound")
     axes.set(xlabel="seconds until joined", ylabel="nodes, %", ylim=(0, 102))
+    axes.legend(loc="center right")
 
 
 EXPERIMENT: Final = Experiment(

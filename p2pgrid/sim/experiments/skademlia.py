@@ -15,6 +15,7 @@ from p2pgrid.dht.contacts import Contact, Peer
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.lookup import Lookup
 from p2pgrid.dht.routing import Table
+from p2pgrid.errors import BadExperiment
 from p2pgrid.sim.experiment import Experiment, Run
 from p2pgrid.sim.order import Ordered
 from p2pgrid.sim.result import Result
@@ -90,6 +91,8 @@ def measure(run: Run) -> None:
     """Every number of paths at every share of adversaries."""
     world = World(run.seed)
     model = Model(run.nodes, Limits(k=run["k"]), world)
+    if run.nodes - round(run.nodes * max(run["adversaries"]) / 100) < 2:
+        raise BadExperiment("Fewer than two honest nodes would be left.")
     parts = [(percent, paths) for percent in run["adversaries"] for paths in run["paths"]]
     trace = hashlib.blake2b(digest_size=16)
     corrupted = -1.0

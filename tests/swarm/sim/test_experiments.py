@@ -133,19 +133,20 @@ def test_a_lookup_among_adversaries_always_succeeds_without_any_and_more_paths_h
     assert success[0, 1] == success[0, 8] == 100
     assert success[50, 8] > success[50, 1] + 10
     assert success[50, 1] < 90
-    assert [row.get("reference") for row in result.rows] == [None, None, 32.7, 89.8]
+    assert "reference" not in columns_of(result.rows), "the model's points are for 10,000 nodes and k = 16"
 
 
-def test_dead_nodes_are_compared_with_the_reference_for_its_bucket_size_only():
+def test_dead_nodes_are_compared_with_the_reference_for_its_size_only():
     result = run("dead-nodes")
-    assert [row.get("reference") for row in result.rows] == [None, 88.9]
+    assert "reference" not in columns_of(result.rows)
     assert result.rows[0]["recall_percent"] == 100
-    other = named("dead-nodes").run(nodes=NODES, parameters={**SMALL["dead-nodes"], "k": 8})
-    assert "reference" not in columns_of(other.rows)
 
 
-def test_churn_is_compared_with_bamboo_at_its_session_only():
-    assert [row.get("reference") for row in run("churn").rows] == [900.0, None]
+def test_churn_is_compared_with_bamboo_at_its_size_and_sessions_only():
+    rows = run("churn").rows
+    assert "reference" not in columns_of(rows)
+    assert rows[-1]["shape"] == 1.0
+    assert rows[-1]["mean_session"] == pytest.approx(121.2, abs=0.1), "a median of 84 s"
     assert all(row["unfinished"] <= 1 for row in run("churn").rows)
 
 

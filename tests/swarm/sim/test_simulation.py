@@ -68,8 +68,9 @@ def test_looking_at_invariants_and_progress_changes_nothing():
 def test_churn_keeps_the_number_of_nodes():
     rows = small().rows
     assert [row["nodes"] for row in rows] == [12] * SLICES
-    assert rows[-1]["deaths"] == rows[-1]["births"] > 3
-    assert [row["deaths"] for row in rows] == sorted(row["deaths"] for row in rows)
+    deaths = [row["deaths"] for row in rows]
+    assert deaths == [row["births"] for row in rows]
+    assert sum(deaths) > 3
 
 
 def test_without_churn_everybody_stays_and_every_search_finds():
@@ -92,7 +93,7 @@ def test_rows_are_equal_parts_of_the_time_and_count_every_search():
 def test_tables_have_every_search_and_every_node():
     result = small()
     searches, nodes = result.frame("searches"), result.frame("nodes")
-    assert list(searches.columns) == ["seconds", "first", "complete", "listings", "right"]
+    assert list(searches.columns) == ["seconds", "first", "complete", "listings", "right", "local"]
     assert len(searches) == 20
     assert searches.seconds.between(0, 3600 * HOURS).all()
     assert (searches["first"].dropna() <= searches.complete[searches["first"].notna()]).all()
@@ -135,7 +136,8 @@ def test_an_interrupt_ends_a_run_with_the_rows_that_are_finished(monkeypatch):
 
     result = Simulation(12, seed=3, churn=Weibull(0.5, 120.0), tags=5).run(hours=HOURS, searches=20, progress=interrupt)
     assert not result.complete
-    assert result.rows == small().rows[:10], "they are the same as those of a whole run"
+    assert len(result.rows) == 10
+    assert result.rows[:9] == small().rows[:9], "they are the same as those of a whole run"
     begun = [find for find in small().tables["searches"] if find["seconds"] < 3600 * HOURS * 10 / SLICES]
     assert len(begun) <= len(result.tables["searches"]) <= len(begun) + 1
     assert len(result.tables["nodes"]) == 12

@@ -57,7 +57,9 @@ def test_a_sweep_on_this_machine_gives_what_direct_runs_give_in_the_order_of_its
         *jobs_of("skademlia", nodes=[20], seeds=[1, 2], parameters=SMALL),
     ]
     told: list[tuple[int, int]] = []
-    done = run_all(jobs, processes=2, told=lambda *news: told.append(news))
+    swept = run_all(jobs, processes=2, told=lambda *news: told.append(news))
+    assert not swept.failed
+    done = swept.done
     assert [job for job, _ in done] == jobs
     assert told == [(1, 3), (2, 3), (3, 3)]
     for job, result in done:
@@ -68,11 +70,15 @@ def test_a_sweep_on_this_machine_gives_what_direct_runs_give_in_the_order_of_its
     assert done[1][1].digest != done[2][1].digest
 
 
-def test_what_a_run_raises_comes_out_of_the_sweep_as_it_was():
-    with pytest.raises(BadExperiment, match="no parameter 'colour'") as caught:
-        run_all([Job("skademlia", 20, 1, {"colour": 1}, {"seed": 1})], processes=1)
-    assert caught.value.cause.startswith("skademlia has no parameter")
-    assert "p2pgrid simulate --list" in caught.value.fix
+def test_what_a_run_raises_comes_out_of_the_sweep_beside_what_others_found():
+    bad, good = Job("skademlia", 20, 1, {"colour": 1}, {"seed": 1}), Job("skademlia", 20, 2, SMALL, {"seed": 2})
+    swept = run_all([bad, good], processes=1)
+    assert [job for job, _ in swept.done] == [good], "what one does wrong costs no other"
+    ((job, error),) = swept.failed
+    assert job == bad
+    assert isinstance(error, BadExperiment)
+    assert error.cause.startswith("skademlia has no parameter 'colour'")
+    assert "p2pgrid simulate --list" in error.fix
 
 
 def test_an_interrupt_ends_a_sweep_with_the_runs_that_are_done():
@@ -82,7 +88,7 @@ def test_an_interrupt_ends_a_sweep_with_the_runs_that_are_done():
         if done == 2:
             raise KeyboardInterrupt
 
-    done = run_all(jobs, processes=1, told=interrupt)
+    done = run_all(jobs, processes=1, told=interrupt).done
     assert len(done) == 2
     assert all(job in jobs and result.complete for job, result in done)
 

@@ -133,9 +133,31 @@ def test_the_same_seed_gives_the_same_digest_and_another_seed_another():
     assert len(bytes.fromhex(digests[0])) == 16
 
 
-def test_worlds_of_other_seeds_differ_before_anything_happens():
-    assert World(1).digest() != World(2).digest()
-    assert World(1).digest() == World(1).digest()
+def test_a_seed_alone_makes_no_digest_but_what_chance_does_with_it_does():
+    worlds = [World(1), World(1), World(2)]
+    assert len({world.digest() for world in worlds}) == 1, "nothing has happened"
+    for world in worlds:
+        world.after(world.random.random(), lambda: None)
+        world.run(1.0)
+    assert worlds[0].digest() == worlds[1].digest() != worlds[2].digest()
+
+
+def test_time_runs_forward_only():
+    world = World(1)
+    with pytest.raises(ValueError, match="forward"):
+        world.run(-0.1)
+
+
+def test_what_happens_may_end_a_run_and_the_next_goes_on():
+    world = World(1)
+    done: list[int] = []
+    for number in range(3):
+        world.at(float(number), done.append, number)
+    world.at(1.0, world.stop)
+    assert not world.run(10.0)
+    assert (done, world.now) == ([0, 1], 1.0)
+    world.run(10.0)
+    assert (done, world.now) == ([0, 1, 2], 11.0)
 
 
 @pytest.mark.parametrize(
