@@ -7,6 +7,7 @@ it leaves what it is at, ends all its nodes and itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -21,10 +22,15 @@ from p2pgrid.sim.share import Order, Share
 LONGEST_LINE: Final = 1 << 26
 
 
-async def serve() -> None:
+def main() -> None:
+    """Take our output for answers, and do what comes in."""
+    with contextlib.suppress(BrokenPipeError), os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)  # whatever else is printed is no answer
+        loop.run(serve(answers))
+
+
+async def serve(answers: TextIO) -> None:
     """Do what comes in, until nothing does."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever else is printed is no answer
     running = asyncio.get_running_loop()
     running.add_signal_handler(signal.SIGINT, lambda: None)  # an interrupt is for the swarm, which then closes us
     reader = asyncio.StreamReader(limit=LONGEST_LINE)
@@ -76,4 +82,4 @@ async def _answer(share: Share | None, command: dict[str, Any]) -> dict[str, Any
 
 
 if __name__ == "__main__":
-    loop.run(serve())
+    main()
