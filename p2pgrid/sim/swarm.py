@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any, Final, Literal, Protocol
 
 from p2pgrid.dht import DhtNode
-from p2pgrid.errors import InternalError, InvalidInput, Unreachable, from_wire
+from p2pgrid.errors import InternalError, InvalidInput, NoBootstrap, Unreachable, from_wire
 from p2pgrid.link.http import raise_open_files
 from p2pgrid.records import Listing, Verified
 from p2pgrid.sim.share import Member, Order, Share
@@ -55,7 +55,8 @@ class Swarm:
     ...     for listing in await grid.search("digits"):
     ...         print(listing.record.title, grid.bootstrap)
 
-    Raises ``InvalidInput`` for impossible numbers; what a node cannot be started for (``PortTaken``, ...) at the start.
+    Raises ``InvalidInput`` for impossible numbers; at the start ``NoBootstrap`` when nobody answers there, and what a
+    node cannot be started for.
     """
 
     def __init__(
@@ -154,6 +155,8 @@ class Swarm:
         holders = dict(zip(names, ([item] for item in self._datasets.items()), strict=False))
         first, rest = names[:FIRST], names[FIRST:]
         await self._begin(Here(Share(self._order(0, 0, first, holders, self._bootstrap, home))))
+        if self._bootstrap and not self.nodes[0].joined:
+            raise NoBootstrap(f"No node answered at {', '.join(self._bootstrap)}.")
         shares = [rest[number :: self._processes] for number in range(self._processes)]
         begun = []
         for process, share in enumerate(shares):

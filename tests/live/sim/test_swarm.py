@@ -23,7 +23,7 @@ import pytest
 import p2pgrid
 from p2pgrid import aio
 from p2pgrid.dht import DhtNode
-from p2pgrid.errors import InternalError, InvalidInput, Unreachable
+from p2pgrid.errors import InternalError, InvalidInput, NoBootstrap, Unreachable
 from p2pgrid.sim import Swarm
 
 OWNER = {"email": "info@openmined.org", "password": "changethis"}
@@ -151,6 +151,16 @@ async def test_a_swarm_of_one() -> None:
         [row] = await grid.status()
         assert (row["name"], row["state"], row["peers"]) == ("node-1", "online", 0)
         assert grid.bootstrap == [row["address"]]
+
+
+async def test_a_swarm_says_when_nobody_answers_where_it_is_to_join() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(NoBootstrap, match=address):
+            async with Swarm(6, bootstrap=[address]):
+                pass
+    assert not children()
 
 
 async def test_a_swarm_joins_another_grid() -> None:
