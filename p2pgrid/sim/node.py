@@ -12,7 +12,7 @@ from p2pgrid.dht.engine import Engine
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.lookup import Lookup
 from p2pgrid.errors import InvalidInput
-from p2pgrid.ids import Tag, tag_key
+from p2pgrid.ids import Tag
 from p2pgrid.records import Listing, Verified
 from p2pgrid.sim.invariants import Invariants
 from p2pgrid.sim.network import Host
@@ -158,10 +158,6 @@ class Node:
     def holds(self, tag: Tag) -> int:
         """Listings of a tag that it holds."""
         return self.engine.store.total(tag)
-
-    def distance(self, tag: Tag) -> int:
-        """From a tag's key."""
-        return int.from_bytes(self.identity.id, "big") ^ int.from_bytes(tag_key(tag), "big")
 
     # ------------------------------------------------------------ inside
 
