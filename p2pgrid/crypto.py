@@ -149,11 +149,14 @@ def verify(public: bytes, context: bytes, message: bytes, signature: bytes) -> N
 
 def derive(context: bytes, *secrets: bytes, size: int = KEY_BYTES) -> bytes:
     """A key of ``size`` (1 to 64) bytes from secrets: BLAKE2b keyed with ``context``, each part length-framed."""
-    state = hashlib.blake2b(key=hashlib.blake2b(context, digest_size=32).digest(), digest_size=size)
-    for secret in secrets:
-        state.update(len(secret).to_bytes(4, "big"))
-        state.update(secret)
+    state = _derivation(context, size).copy()
+    state.update(b"".join([part for secret in secrets for part in (len(secret).to_bytes(4, "big"), secret)]))
     return state.digest()
+
+
+@lru_cache(maxsize=64)
+def _derivation(context: bytes, size: int) -> hashlib.blake2b:
+    return hashlib.blake2b(key=hashlib.blake2b(context, digest_size=32).digest(), digest_size=size)
 
 
 def seal(key: bytes, nonce: bytes, plain: bytes, aad: bytes = b"") -> bytes:

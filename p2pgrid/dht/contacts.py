@@ -21,7 +21,7 @@ PACKED_V4: Final = KEY + 2 + 4
 PACKED_V6: Final = KEY + 2 + 16
 PACKED_SIZES: Final = (PACKED_V4, PACKED_V6)
 REMEMBERED: Final = 16_384
-"""Addresses of which is known what they are."""
+"""Contacts and addresses of which is known what they are."""
 SITE_FACTOR: Final = 4
 """Of one /48 of IPv6 (``site_of``), so many times what one /64 may have: an owner has more subnets than one."""
 LOOPBACK_V6: Final = bytes(15) + b"\x01"
@@ -47,13 +47,17 @@ class Contact(Node):  # type: ignore[misc]
         """Where its datagrams go."""
         self._packed = packed
 
-    @classmethod
-    def unpack(cls, packed: bytes) -> Contact:
-        """Read 38 (IPv4) or 50 (IPv6) bytes: key, port, address.  Raises ``Malformed``."""
+    @staticmethod
+    @lru_cache(maxsize=REMEMBERED)
+    def unpack(packed: bytes) -> Contact:
+        """Read 38 (IPv4) or 50 (IPv6) bytes: key, port, address.  Raises ``Malformed``.
+
+        The same bytes are the same contact, as most are told over and over.
+        """
         if len(packed) not in PACKED_SIZES:
             raise Malformed("A contact has a wrong length.")
         ip, port = unpack_endpoint(packed[KEY:])
-        return cls(packed[:KEY], ip, port, packed)
+        return Contact(packed[:KEY], ip, port, packed)
 
     @property
     def ip(self) -> str:
@@ -177,7 +181,7 @@ def may_tell(teller: str, ip: str) -> bool:
     """
     if is_loopback(teller):
         return True
-    return not is_loopback(ip) and (not is_lan(ip) or is_lan(teller))
+    return not is_lan(ip) or (is_lan(teller) and not is_loopback(ip))
 
 
 def group_of(endpoint: Endpoint) -> bytes:
@@ -188,14 +192,8 @@ def group_of(endpoint: Endpoint) -> bytes:
     or all ours, and nobody bought them (the same exemption as go-ethereum's).  Groups of two kinds never meet: they
     differ in length.
     """
-    packed = _packed(endpoint[0])
-    if len(packed) == 4:
-        if packed[0] == 127:
-            return packed + endpoint[1].to_bytes(2, "big")
-        return packed if _is_private_v4(packed) else packed[:3]
-    if packed == LOOPBACK_V6:
-        return packed + endpoint[1].to_bytes(2, "big")
-    return packed if _is_private_v6(packed) else packed[:8]
+    network, here = _network_of(endpoint[0])
+    return network + endpoint[1].to_bytes(2, "big") if here else network
 
 
 def site_of(group: bytes) -> bytes:
@@ -217,6 +215,15 @@ def share_of(endpoint: Endpoint) -> bytes:
 def is_local(group: bytes) -> bool:
     """Whether it is a group of one: an endpoint of loopback."""
     return len(group) in (6, 18)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _network_of(ip: str) -> tuple[bytes, bool]:
+    """The part of an address that counts, and whether it is loopback."""
+    packed = _packed(ip)
+    if len(packed) == 4:
+        return packed if packed[0] == 127 or _is_private_v4(packed) else packed[:3], packed[0] == 127
+    return packed if packed == LOOPBACK_V6 or _is_private_v6(packed) else packed[:8], packed == LOOPBACK_V6
 
 
 @lru_cache(maxsize=REMEMBERED)

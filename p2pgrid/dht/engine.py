@@ -452,7 +452,7 @@ class Engine:
         doubted = peer is None and self._silence.doubts(call.contact.key, call.contact.endpoint, now)
         # One try is short: who was heard just before it shows as well that it is not our own network that is down.
         others = self.heard_any > call.first - (LATELY if doubted else 0.0)
-        if call.tries < self.limits.tries and not doubted:
+        if call.tries < self._tries(call, peer) and not doubted:
             if call.tries == self.limits.tries - 1:
                 session = self._channel.sessions.to(call.contact.key)
                 if session is not None:
@@ -468,6 +468,12 @@ class Engine:
         if others and self.table.get(call.contact.id) is None:
             self._leave_alone(call.contact, now)
         call.waiter.failed(call, now)
+
+    def _tries(self, call: Call, peer: Peer | None) -> int:
+        """How often it is sent: once to whoever failed just before, and no third time when nobody waits any more."""
+        if peer is None:
+            return min(self.limits.tries, 2) if call.waiter.over else self.limits.tries
+        return 1 if peer.fails else self.limits.tries
 
     def _leave_alone(self, contact: Contact, now: float) -> None:
         """Not even a handshake was answered there, though others did answer since."""
@@ -499,11 +505,13 @@ class Engine:
 
     def _heirs(self, peer: Peer) -> list[Session]:
         """Sessions with whoever is to take this one's place: itself at another address, another one at its own."""
+        key, endpoint = peer.key, peer.endpoint
         return [
             session
             for session in self._channel.sessions.everybody()
-            if session.peer is not peer
-            and (session.peer.key == peer.key or (session.endpoint == peer.endpoint and session.peer.server))
+            if (session.endpoint == endpoint or session.peer.key == key)
+            and session.peer is not peer
+            and (session.peer.key == key or session.peer.server)
         ]
 
     def _settled(self, peer: Peer, now: float) -> bool:

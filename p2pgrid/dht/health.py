@@ -16,12 +16,12 @@ from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.trips import median
 
 CALM_PEERS: Final = 16
-"""With more peers, turns are longer in proportion while all is calm."""
-CALM_MOST: Final = 4.0
-"""And at most so many times."""
-CALM_ROUND: Final = 1200.0
-"""Seconds within which all peers are probed, however calm it is, as long as a turn in ``probe_gap`` is enough for it.
+"""With more peers, turns are longer while all is calm, and who asked us is as good as probed."""
+CALM_ROUND: Final = 900.0
+"""Seconds within which twice as many peers, and more, are heard while all is calm.
 Less than ``session_idle`` and ``move_after``, so that no probe costs a handshake, and nobody is moved in between."""
+CALM_TURN: Final = 60.0
+"""Seconds that no turn is longer than."""
 
 State = Literal["online", "busy", "offline"]
 
@@ -39,18 +39,31 @@ def state_of(peer: Peer, limits: Limits) -> State:
 
 
 def probe_interval(peers: int, limits: Limits) -> float:
-    """Seconds within which each of so many peers is asked once, when nothing else is said to it.
+    """Seconds within which each of so many peers is asked once, when nothing else is said to it."""
+    rounds = 1 if peers <= CALM_PEERS else 2
+    return rounds * probe_round(peers, limits) + calm_turn(peers, limits)
 
-    ``probes`` of them are asked in one turn, none more often than every ``probe_age``.
+
+def probe_round(peers: int, limits: Limits, calm: bool = True) -> float:
+    """Seconds within which each of so many peers is heard: asked by us or, when they are many, us by it.
+
+    Of two that know each other one probe a round is enough for both; but each asks at least every other time, as who
+    is asked learns nothing of the other's load and round trips, and not whether it answers at all.
     """
-    turn = calm_turn(peers, limits)
-    return max(limits.probe_age, ceil(peers / limits.probes) * turn) + turn
+    quickest = max(limits.probe_age, ceil(peers / limits.probes) * limits.probe_gap)
+    return max(quickest, CALM_ROUND * min(1.0, peers / CALM_PEERS - 1.0)) if calm else quickest
+
+
+def probes(peers: int, limits: Limits) -> int:
+    """How many of so many peers are probed in a turn, at most."""
+    return limits.probes if peers <= CALM_PEERS else 2 * limits.probes
 
 
 def calm_turn(peers: int, limits: Limits) -> float:
     """Seconds that a turn of upkeep takes when there is nothing to do but to probe so many peers."""
-    calm = limits.probe_gap * min(peers / CALM_PEERS, CALM_MOST)
-    return max(limits.probe_gap, min(calm, CALM_ROUND / max(1, ceil(peers / limits.probes))))
+    if peers <= CALM_PEERS:
+        return limits.probe_gap
+    return max(limits.probe_gap, min(CALM_TURN, probe_round(peers, limits) / ceil(peers / probes(peers, limits))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +113,19 @@ class GonePeers:
 
     def again(self) -> Peer | None:
         """The next, in turn, of those that had been known for long: worth another try."""
-        known = [gone.peer for gone in (self._by_id or {}).values() if gone.long]
+        known = self._worth_a_try()
         self._turn += 1
         return known[self._turn % len(known)] if known else None
+
+    def waiting(self) -> bool:
+        """Whether there is one worth another try."""
+        return bool(self._worth_a_try())
 
     def since(self, now: float) -> Iterator[Peer]:
         """Those lost within ``gone_life``, the newest first."""
         for gone in reversed((self._by_id or {}).values()):
             if now - gone.at <= self._limits.gone_life:
                 yield gone.peer
+
+    def _worth_a_try(self) -> list[Peer]:
+        return [gone.peer for gone in (self._by_id or {}).values() if gone.long]

@@ -55,7 +55,7 @@ class Limits:
     sessions: int = 1024
     handshakes: int = 256
     """Handshakes that we began and that are not answered yet."""
-    session_life: float = 3600.0
+    session_life: float = 6 * 3600.0
     """After this, new keys are agreed."""
     session_idle: float = 1800.0
     """A session without a packet for this long is dropped; longer than from one probe to the next."""

@@ -212,7 +212,14 @@ class Lookup:
         return None
 
     def _first_new(self, order: list[Candidate], count: int) -> Candidate | None:
-        return next((candidate for candidate in self._front(order, count) if candidate.state == NEW), None)
+        for candidate in order:
+            if candidate.state == NEW:
+                return candidate
+            if candidate.state not in (SLOW, FAILED):
+                count -= 1
+                if not count:
+                    break
+        return None
 
     @staticmethod
     def _front(order: list[Candidate], count: int) -> list[Candidate]:

@@ -28,8 +28,8 @@ DEPTH_SLACK: Final = 5.0
 """log2 of a network in which even an empty table could be."""
 ADDRESS_AT: Final = KEY + 2
 """Where the address begins in a packed contact: after key and port."""
-MARKS: Final = 1024
-"""Bits that tell addresses and their groups apart: of 100 peers one in five strangers is mistaken for one, and looked
+MARKS: Final = 4096
+"""Bits that tell addresses and their groups apart: of 100 peers one in twenty strangers is mistaken for one, and looked
 for."""
 
 

@@ -150,7 +150,8 @@ def _fitting(peers: Sequence[Peer], most: int, asker: Contact, room: int) -> tup
     """Those that the asker can use, packed, as many as fit."""
     usable = [peer for peer in peers if not peer.fails and peer.key != asker.key]
     if not is_loopback(asker.ip):  # whoever is on this machine may be told of everybody
-        usable = [peer for peer in usable if may_tell(asker.ip, peer.ip)]
+        asker_ip = asker.ip
+        usable = [peer for peer in usable if may_tell(asker_ip, peer.endpoint[0])]
     packed = [peer.packed for peer in usable[:most]]
     while packed and sum(map(len, packed)) + 2 * len(packed) > room:
         packed.pop()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from p2pgrid.dht.announcements import Announcement
 from p2pgrid.dht.contacts import Contact, Endpoint, Peer
-from p2pgrid.dht.health import calm_turn
+from p2pgrid.dht.health import CALM_PEERS, calm_turn, probe_round, probes
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.messages import Pong
 from p2pgrid.dht.routing import Bucket
@@ -23,7 +23,13 @@ from p2pgrid.ids import ID_BYTES
 if TYPE_CHECKING:
     from p2pgrid.dht.engine import Engine
 
-FORGET_EVERY: Final = 120.0
+FORGET_EVERY: Final = 300.0
+MANY_FAIL: Final = 16
+"""When more than this part of the table did not answer when last asked, the others are asked without delay."""
+SOONER: Final = 0.85
+"""Of two that know each other the one that was asked asks after this part of a round: so they take turns."""
+REFRESH_SPREAD: Final = 0.25
+"""By so much of ``refresh`` a range waits less for its next lookup, by chance: many who joined together part."""
 FILL_AFTER: Final = 8.0
 FILL_WITHIN: Final = 30.0
 """Seconds after a join in which the table is filled: not at once, as where many join together, all would."""
@@ -45,9 +51,11 @@ class Upkeep:
 
     __slots__ = (
         "_bootstrap",
+        "_calm",
         "_cut_off",
         "_engine",
         "_failing",
+        "_filled_at",
         "_forget",
         "_joining",
         "_limits",
@@ -55,6 +63,7 @@ class Upkeep:
         "_rejoin",
         "_rejoin_at",
         "_round",
+        "_round_at",
         "_saved",
         "_seek",
         "_seek_at",
@@ -65,6 +74,8 @@ class Upkeep:
 
     def __init__(self, engine: Engine, limits: Limits, now: float) -> None:
         self._engine, self._limits = engine, limits
+        self._calm = False
+        """Whether there is nothing to do but to probe."""
         self._tick = now + limits.probe_gap * engine.chance()
         self._forget = now + FORGET_EVERY
         self._bootstrap: tuple[Endpoint, ...] = ()
@@ -80,8 +91,12 @@ class Upkeep:
         """Who did not answer when last asked; those that did since, or left the table, are taken out at each turn."""
         self._round: deque[Peer] = deque()
         """Whom to probe next; all were looked at when the round began, as that is most of what a turn costs."""
+        self._round_at = now
+        """When that was."""
         self._own_at = inf
         """When to look our own neighbourhood up."""
+        self._filled_at = -inf
+        """When a join ended, since which every range is to be well filled."""
         self._sweep = inf
         """When the next listing expires."""
         self.due = self._tick
@@ -114,15 +129,18 @@ class Upkeep:
                 self._join_again(now)
             elif before:  # some whom we lost meanwhile lost us as well, and are left alone for a while
                 self._own_at = now + self._limits.silent_pause + FILL_AFTER * self._engine.chance()
-            self._tick = now + self._turn(now) * (0.75 + 0.5 * self._engine.chance())
+            self._calm = not self._busy(now)
+            turn = calm_turn(len(table), self._limits) if self._calm else self._limits.probe_gap
+            self._tick = now + turn * (0.75 + 0.5 * self._engine.chance())
+            if self._calm and self._engine.gone_peers.waiting():
+                self._tick = min(self._tick, max(self._seek_at, now + self._limits.probe_gap))
 
-    def _turn(self, now: float) -> float:
-        """Seconds until the next turn, on the average."""
-        engine, limits = self._engine, self._limits
-        busy = self._failing or self._own_at < inf or len(engine.publisher.announcements) > REPUBLISH_AT_ONCE
-        if busy or engine.table.stale(now, limits.refresh):
-            return limits.probe_gap
-        return calm_turn(len(engine.table), limits)
+    def _busy(self, now: float) -> bool:
+        """Whether there is more to do than to probe."""
+        engine = self._engine
+        if self._failing or self._own_at < inf or len(engine.publisher.announcements) > REPUBLISH_AT_ONCE:
+            return True
+        return bool(engine.table.stale(now, self._limits.refresh))
 
     def join(
         self,
@@ -181,6 +199,7 @@ class Upkeep:
         """After a join, look our own and far ranges up soon, spread by chance, so that every range is known."""
         engine, limits = self._engine, self._limits
         wanted = self._well_filled()
+        self._filled_at = now
         self._own_at = now + FILL_AFTER + (FILL_WITHIN - FILL_AFTER) * engine.chance()
         for bucket in engine.table.buckets:
             soon = FILL_AFTER + (FILL_WITHIN - FILL_AFTER) * engine.chance()
@@ -189,7 +208,7 @@ class Upkeep:
 
     def _well_filled(self) -> int:
         """Peers of a range that are worth a lookup: in a small grid, which is shown whole, all of them."""
-        return self._limits.k if self._engine.depth() <= SMALL else 3 * self._limits.k // 4
+        return self._limits.k if self._engine.depth() <= SMALL else 5 * self._limits.k // 8
 
     def _probe(self, now: float) -> None:
         def answered(pong: Pong | None, rtt: float) -> None:
@@ -200,43 +219,83 @@ class Upkeep:
             self._engine.ping(peer, False, answered, now)
 
     def _whom(self, now: float) -> list[Peer]:
-        """The peers to probe: those that were longest neither probed nor answered, and one that failed.
+        """The peers to probe: those that were not heard for longest, and one that failed.
 
         Not more of those, as half of a table that dies would keep us from hearing the rest, and while nobody is heard,
         nobody is blamed.
-        Who speaks to us is probed as well: that it lives is known then, how quick it is and what it says of its load
-        is not.
         """
         limits, table = self._limits, self._engine.table
         failed = [peer for peer in self._failing.values() if now - peer.probed >= limits.probe_gap]
         chosen: list[Peer] = []
         size = len(table)
-        if not self._round or size <= 2 * limits.k:
-            self._round = deque(sorted(table.peers(), key=_PROBED))
-        # So that a small grid is shown with its names at once, who told none yet is asked in any case.
-        named = size > FEW
-        while self._round and len(chosen) < limits.probes:
+        every = probe_round(size, limits, MANY_FAIL * len(self._failing) <= size)
+
+        def due(peer: Peer) -> float:
+            return self._due(peer, size, every)
+
+        if size <= CALM_PEERS or not self._round:
+            self._round, self._round_at = deque(sorted(table.peers(), key=due)), now
+        while self._round and len(chosen) < probes(size, limits):
             peer = self._round.popleft()
             if table.get(peer.id) is not peer:
                 continue
             if peer.fails:  # from before it came into the table
                 self._failing[peer.id] = peer
-            elif now - peer.probed >= limits.probe_age or not (named or peer.seq):
+            elif due(peer) <= now:
                 chosen.append(peer)
+            elif peer.heard <= self._round_at:  # nor is any after it; who was heard since is one for the next round
+                self._round.appendleft(peer)
+                break
         return chosen + ([min(failed, key=_PROBED)] if failed else [])
+
+    def _due(self, peer: Peer, size: int, every: float) -> float:
+        """When this one of so many peers is to be probed, each of which is to be heard ``every`` so many seconds."""
+        if size > CALM_PEERS:  # who was asked is the next to ask
+            asker = peer.heard <= peer.probed
+            return peer.heard + every if asker else min(peer.heard + SOONER * every, peer.probed + 2 * every)
+        # So that a small grid is shown with its names at once, who told none yet is asked in any case.
+        return peer.probed + self._limits.probe_age if size > FEW or peer.seq else -inf
 
     def _refresh(self, now: float) -> None:
         engine = self._engine
         if not len(engine.table):
             return
         if now >= self._own_at:
-            # Everybody near us counts, and in a small grid that is all of the grid.
-            self._own_at = inf
-            everybody = 2 ** (SMALL + 1) if engine.depth() <= SMALL else self._limits.k
-            engine.walk(engine.own_id(), lambda found, at: None, now, everybody)
+            self._look_around(self._near(), now)
         elif stale := engine.table.stale(now, self._limits.refresh):
-            stale[0].last_updated = now
-            engine.walk(self._point_in(stale[0]), lambda found, at: None, now, self._well_filled())
+            self._look_up(stale[0], now)
+
+    def _look_up(self, bucket: Bucket, now: float) -> None:
+        engine, limits = self._engine, self._limits
+        near = self._near()
+        if bucket in near:
+            self._look_around(near, now)
+            return
+        wanted = self._well_filled() if bucket.last_updated < self._filled_at else limits.k // 4
+        bucket.last_updated = self._looked_up(now)
+        # One with enough peers that live needs none: they were all heard of late (as in BitTorrent's BEP 5).
+        if len(bucket) < wanted or any(peer.fails for peer in bucket.nodes.values()):
+            engine.walk(self._point_in(bucket), lambda found, at: None, now, self._well_filled())
+
+    def _look_around(self, near: list[Bucket], now: float) -> None:
+        """One lookup around us shows all these ranges.  In a small grid, that is everybody."""
+        engine = self._engine
+        self._own_at = inf
+        for bucket in near:
+            bucket.last_updated = self._looked_up(now)
+        everybody = 2 ** (SMALL + 1) if engine.depth() <= SMALL else self._limits.k
+        engine.walk(engine.own_id(), lambda found, at: None, now, everybody)
+
+    def _near(self) -> list[Bucket]:
+        """The ranges next to us that have ``k`` peers together, at most."""
+        buckets = self._engine.table.buckets
+        at, peers = len(buckets) - 1, len(buckets[-1])
+        while at and (peers := peers + len(buckets[at - 1])) <= self._limits.k:
+            at -= 1
+        return buckets[at:]
+
+    def _looked_up(self, now: float) -> float:
+        return now - REFRESH_SPREAD * self._limits.refresh * self._engine.chance()
 
     def _seek_lost(self, now: float) -> None:
         """Try a peer again that was lost: after a partition, one that answers leads back to all the others."""

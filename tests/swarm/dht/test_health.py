@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from p2pgrid.dht.contacts import Contact
 from p2pgrid.dht.engine import Engine
-from p2pgrid.dht.health import probe_interval, state_of
+from p2pgrid.dht.health import probe_interval, probe_round, state_of
 from p2pgrid.dht.trips import median
 from p2pgrid.sim.latency import Uniform
 
@@ -19,6 +20,20 @@ def state(teller: Engine, of: Engine, now: float) -> str:
     if known is not None:
         return state_of(known, teller.limits)
     return "offline" if of.identity.id in {peer.id for peer in teller.gone_peers.since(now)} else "unknown"
+
+
+class MuteDesk:
+    """Answers nothing."""
+
+    state = 0
+
+    def answer(self, *asked: Any) -> bytes:
+        return b""
+
+
+def in_bucket(teller: Engine, peer: Any) -> bool:
+    """Whether it is in the table, and not only waiting."""
+    return peer in list(teller.table.peers())
 
 
 def becomes(swarm: Any, wanted: str, tellers: list[Engine], of: Engine) -> bool:
@@ -142,13 +157,60 @@ def test_turns_are_longer_while_all_is_calm_and_usual_again_when_somebody_fails(
     nodes = swarm.grow(60)
     swarm.run(300.0)
     one = nodes[7]
-    assert one.upkeep._turn(swarm.now) > 2 * one.limits.probe_gap
+    assert one.upkeep.due - swarm.now < 2 * 60.0
+    assert not one.upkeep._busy(swarm.now)
     peer = next(iter(one.table.peers()))
     peer.fails = 1
     one.upkeep.doubt(peer, swarm.now)
-    assert one.upkeep._turn(swarm.now) == one.limits.probe_gap
+    assert one.upkeep._busy(swarm.now)
     assert one.upkeep.due <= swarm.now + one.limits.probe_gap
-    assert swarm.run(60.0, lambda: peer.fails == 0 and one.upkeep._turn(swarm.now) > 2 * one.limits.probe_gap)
+    assert swarm.run(60.0, lambda: peer.fails == 0 and not one.upkeep._busy(swarm.now))
+    assert swarm.run(60.0, lambda: one.upkeep.due > swarm.now + 2 * one.limits.probe_gap)
+
+
+def test_of_two_that_know_each_other_one_asks_a_round_and_each_in_turn(swarm: Any) -> None:
+    nodes = swarm.grow(60)
+    swarm.run(2000.0)
+    one = nodes[7]
+    every = probe_round(len(one.table), one.limits)
+    pairs = [(one, other) for other in nodes if (peer := one.table.get(other.identity.id)) and in_bucket(one, peer)]
+    pairs = [(a, b) for a, b in pairs if (peer := b.table.get(a.identity.id)) and in_bucket(b, peer)]
+    assert len(pairs) > 16
+    asked = dict.fromkeys([*pairs, *((b, a) for a, b in pairs)], 0)
+    by_address = {node.address: node for node in nodes}
+
+    def watch(data: bytes, source: Any, target: Any) -> bool:
+        key = (by_address[source], by_address[target])
+        if key in asked:
+            asked[key] += 1
+        return True
+
+    swarm.watch = watch
+    swarm.run(8 * every)
+    for a, b in pairs:
+        # A ping and its answer are a packet each way; eight rounds of both asking would be 16.
+        assert 6 <= asked[a, b] <= 14
+    began = swarm.now
+    swarm.run(probe_interval(len(one.table), one.limits))
+    assert all(peer.probed >= began for peer in one.table.peers())
+
+
+def test_who_asks_and_never_answers_leaves_the_table(swarm: Any) -> None:
+    """To speak to us keeps nobody in our table that answers nothing."""
+    nodes = swarm.grow(40)
+    swarm.run(600.0)
+    one = nodes[7]
+    mute = next(node for node in nodes if (peer := one.table.get(node.identity.id)) and in_bucket(one, peer))
+    mute._desk = MuteDesk()
+
+    def ask() -> None:
+        mute.ping(Contact(one.identity.public, *one.address), False, lambda pong, rtt: None, swarm.now)
+        swarm.flush(mute)
+        swarm.grid.world.after(60.0, ask)
+
+    ask()
+    longest = 2 * probe_interval(len(one.table), one.limits)
+    assert swarm.run(longest, lambda: one.table.get(mute.identity.id) is None)
 
 
 def test_two_halves_that_lost_each_other_find_together_again(swarm: Any) -> None:

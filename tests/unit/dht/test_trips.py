@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from p2pgrid.crypto import Identity
 from p2pgrid.dht.contacts import Peer
-from p2pgrid.dht.health import GonePeers, probe_interval, state_of
+from p2pgrid.dht.health import GonePeers, calm_turn, probe_interval, probe_round, probes, state_of
 from p2pgrid.dht.limits import DEFAULT, Limits
 from p2pgrid.dht.trips import MOST, TRIPS, UNIT, best, median, with_trip
 
@@ -63,8 +63,12 @@ def test_its_own_word_and_its_silence_count() -> None:
 
 def test_a_probe_interval_grows_with_the_table() -> None:
     limits = Limits(probe_age=15.0, probe_gap=5.0)
-    assert [probe_interval(peers, limits) for peers in (0, 6, 8, 16, 100)] == [20.0, 20.0, 25.0, 45.0, 1020.0]
-    assert probe_interval(250, limits) < 1250.0 < limits.session_idle
+    assert [probe_interval(peers, limits) for peers in (0, 6, 8, 16, 100)] == [20.0, 20.0, 25.0, 45.0, 1836.0]
+    for peers in (17, 24, 32, 100, 360):
+        longest = probe_round(peers, limits) + 1.25 * calm_turn(peers, limits)
+        assert longest < min(limits.session_idle, limits.move_after)
+        # as many turns as the peers need
+        assert probe_round(peers, limits) / calm_turn(peers, limits) >= peers / probes(peers, limits)
 
 
 def test_the_gone_are_told_for_a_while_and_are_bounded() -> None:
