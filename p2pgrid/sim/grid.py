@@ -123,6 +123,13 @@ class Grid:
             self.run(every * count + 60.0, lambda: len(joined) >= count)
         return grown
 
+    def copy_tables(self, other: Grid) -> None:
+        """The nodes of another grid with the tables that they have there, without sessions; for an empty grid."""
+        for node in other.nodes:
+            copied = self.add(identity=node.identity, endpoint=node.host.endpoint, server=node.server)
+            for peer in node.engine.table.peers():
+                copied.engine.table.add_contact(Peer(peer.key, *peer.endpoint, None, self.world.now))
+
     def acquaint(self) -> None:
         """Fill everybody's table as a long life would: of each distance range as many as a bucket has, by chance."""
         everybody = Ordered([(int.from_bytes(node.identity.id, "big"), node) for node in self.nodes])

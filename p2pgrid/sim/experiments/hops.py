@@ -26,6 +26,8 @@ TOLERANCE: Final = 0.15
 """Share of the reference, either way; and of a growth with log n."""
 PATHS: Final = 3
 """Requests in flight, as the reference has them."""
+NEVER: Final = 1e9
+"""Seconds between two turns of upkeep: so all packets are the lookups'."""
 
 
 def measure(run: Run) -> None:
@@ -42,10 +44,12 @@ def measure(run: Run) -> None:
     """Of each k: the smallest size, and its hops."""
     for number, (k, size, tables) in enumerate(parts):
         run.step(number, len(parts))
-        grid = run.grid(limits=Limits(k=k, paths=PATHS))
+        grid = run.grid(limits=Limits(k=k, paths=PATHS, probe_gap=NEVER))
         if tables == "grown":
-            grid.grow(size)
-            grid.run(60.0)
+            grown = run.grid(limits=Limits(k=k, paths=PATHS))
+            grown.grow(size)
+            grown.run(60.0)
+            grid.copy_tables(grown)
         else:
             for _ in range(size):
                 grid.add()
