@@ -265,7 +265,8 @@ class Engine:
     def ask(self, contact: Contact, request: Request, waiter: Operation, now: float) -> None:
         number = self.calls.number()
         body = messages.encode(request, number)
-        call = Call(number, contact, request.kind + messages.ANSWER, body, first_packet_size(request), waiter)
+        size = first_packet_size(request, self.limits.k)
+        call = Call(number, contact, request.kind + messages.ANSWER, body, size, waiter)
         if not self.calls.full():
             self._begin(call, now)
         elif len(self._waiting) < self.limits.waiting:

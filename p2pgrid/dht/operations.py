@@ -20,6 +20,9 @@ from p2pgrid.dht.sweep import Row
 from p2pgrid.errors import RemoteError
 from p2pgrid.records import Listing, NodeRecord, Verified
 
+AROUND_CONTACTS: Final = 272
+PACKED_CONTACT: Final = 40
+"""Bytes of an answer to a first packet besides its contacts, and of each of those."""
 MAKE_CALL: Final = 0
 """A request is made with this number; the engine gives it its own."""
 
@@ -248,10 +251,10 @@ class PingOnce(Operation):
             self._ended(pong, rtt)
 
 
-def first_packet_size(request: Request) -> int:
+def first_packet_size(request: Request, k: int) -> int:
     """How long a first packet with this request should be, so that its answer may be as long as it needs."""
     if isinstance(request, FindNode):
-        return 912
+        return min(AROUND_CONTACTS + PACKED_CONTACT * k, MAX_DATAGRAM)
     if isinstance(request, Ping):
         return 1024 if request.want else 0
     if isinstance(request, AddListing):
