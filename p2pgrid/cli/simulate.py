@@ -26,6 +26,7 @@ EXAMPLES: Final = opt.examples(
     "p2pgrid simulate --list",
     "p2pgrid simulate churn --nodes 300 --seed 7 --out results",
     "p2pgrid simulate grid --nodes 1000 --hours 2 --set mean_session=3600",
+    "p2pgrid simulate grid --set latency=regions --set nat_cone=0.3 --set nat_symmetric=0.2",
     "p2pgrid simulate flash-crowd --seed 1 --seed 2 --set seconds=5,10,20 --json",
     "p2pgrid simulate study.toml --scheduler tcp://192.0.2.7:8786 --out results",
 )

@@ -7,12 +7,14 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from p2pgrid.dht.limits import DEFAULT, Limits
-from p2pgrid.errors import BadExperiment
+from p2pgrid.errors import BadExperiment, InvalidInput
+from p2pgrid.sim.conditions import BOUNDS, NETWORK, conditions_of, written
 from p2pgrid.sim.grid import CHECK_EVERY, Grid
 from p2pgrid.sim.network import Conditions
 from p2pgrid.sim.result import Draw, Result
@@ -29,8 +31,9 @@ class Experiment:
     """One of them.
 
     ``about``: one sentence; ``nodes``: how many unless told; ``parameters``: their names and defaults, which also say
-    their types; ``measure``: does it, a row at a time; ``pictures``: by file name; ``bounds``: least and most of a
-    parameter, 0 and anything finite unless told.
+    their types, a text being a latency (see ``conditions``, also for those of every network); ``measure``: does it, a
+    row at a time; ``pictures``: by file name; ``bounds``: least and most of a parameter, 0 and anything finite unless
+    told.
     """
 
     name: str
@@ -48,7 +51,10 @@ class Experiment:
         if unknown:
             known = ", ".join(self.parameters) or "none"
             raise BadExperiment(f"{self.name} has no parameter {unknown[0]!r}; its parameters: {known}.")
-        return {name: self._fitting(name, given.get(name, default)) for name, default in self.parameters.items()}
+        taken = {name: self._fitting(name, given.get(name, default)) for name, default in self.parameters.items()}
+        with self._as_ours():
+            conditions_of(taken)
+        return taken
 
     def with_nodes(self, given: int | None) -> int:
         """How many, its own number unless told.  Raises ``BadExperiment``."""
@@ -71,10 +77,22 @@ class Experiment:
         """
         count, chosen = self.with_nodes(nodes), self.with_parameters(parameters or {})
         result = Result(self.name, self.title, count, seed, chosen, pictures=self.pictures)
-        return perform(result, self.measure, progress)
+        usual = all(chosen[name] == self.parameters[name] for name in NETWORK if name in chosen)
+        return perform(result, self.measure, progress, usual=usual)
+
+    @contextmanager
+    def _as_ours(self) -> Iterator[None]:
+        """What is wrong with a network is told as this experiment's."""
+        try:
+            yield
+        except InvalidInput as error:
+            raise BadExperiment(f"{self.name}: {error.cause}", fix=error.fix) from error
 
     def _fitting(self, name: str, value: Any) -> Any:
         default = self.parameters[name]
+        if isinstance(default, str):
+            with self._as_ours():
+                return written(value)
         if isinstance(default, tuple):
             values = value if isinstance(value, (list, tuple)) else [value]
             if not values:
@@ -83,7 +101,7 @@ class Experiment:
         return self._number(name, default, value)
 
     def _number(self, name: str, default: Any, value: Any) -> Any:
-        least, most = self.bounds.get(name, (0, math.inf))
+        least, most = {**BOUNDS, **self.bounds}.get(name, (0, math.inf))
         try:
             made = None if isinstance(value, bool) else type(default)(value)
             fits = made is not None and float(made) == float(value) and least <= made <= most and made != math.inf
@@ -98,10 +116,14 @@ class Experiment:
 
 @dataclass(slots=True)
 class Run:
-    """One run under way: what an experiment asks of its surroundings."""
+    """One run under way: what an experiment asks of its surroundings.
+
+    ``usual``: its network is the one that the experiment has by itself.
+    """
 
     result: Result
     progress: Progress | None = None
+    usual: bool = True
     grids: list[Grid] = field(default_factory=list)
     share: float = 0.0
     """What was done before the present part began, and what the part is of the whole."""
@@ -145,8 +167,12 @@ class Run:
     def grid(
         self, *, conditions: Conditions | None = None, limits: Limits = DEFAULT, check_every: int = CHECK_EVERY
     ) -> Grid:
-        """An empty grid whose events count; those before it are let go."""
+        """An empty grid whose events count; those before it are let go.
+
+        ``conditions``: as the experiment's parameters say, unless told.
+        """
         self.let_go()
+        conditions = conditions or conditions_of(self.result.parameters)
         made = Grid(self.seed, conditions=conditions, limits=limits, check_every=check_every)
         made.world.watch = self._watch
         self.grids.append(made)
@@ -175,8 +201,11 @@ class Run:
     def against(self, measured: float, reference: float, tolerance: float, *, better: str = "") -> dict[str, Any]:
         """Columns for a point with a reference: itself, and whether the measured one is within the tolerance.
 
-        ``better``: "more" or "less" when a point on that side of the reference is good however far it is.
+        ``better``: "more" or "less" when a point on that side of the reference is good however far it is.  None when
+        the network is another than the reference is for.
         """
+        if not self.usual:
+            return {}
         off = measured - reference
         good = abs(off) <= tolerance or (better == "more" and off > 0) or (better == "less" and off < 0)
         return {"reference": reference, "tolerance": tolerance, "holds": good}
@@ -218,9 +247,11 @@ class Run:
         self.within(self._within)
 
 
-def perform(result: Result, measure: Callable[[Run], None], progress: Progress | None = None) -> Result:
+def perform(
+    result: Result, measure: Callable[[Run], None], progress: Progress | None = None, *, usual: bool = True
+) -> Result:
     """Do what ``measure`` says; the same result, filled.  An interrupt ends it with what was finished."""
-    run = Run(result, progress)
+    run = Run(result, progress, usual)
     try:
         measure(run)
         if progress is not None:

@@ -63,7 +63,7 @@ class Grid:
         identity: Identity | None = None,
         endpoint: Endpoint | None = None,
         server: bool = True,
-        nat: Kind = "open",
+        nat: Kind | None = None,
         limits: Limits | None = None,
         name: str = "",
         wall: Callable[[], float] | None = None,
@@ -71,6 +71,8 @@ class Grid:
     ) -> Node:
         """A node that knows nobody yet.
 
+        ``nat``: what its host stands behind, as the grid's conditions have it unless told.  It serves others all the
+        same, as a real node does that listens at all addresses: it cannot know that only those it wrote to reach it.
         ``wall``: its clock of records, the world's unless told; ``side``: of a partition, see ``part``.
         """
         identity = identity or self.new_identity()
@@ -81,6 +83,7 @@ class Grid:
             )
         chance = self.world.random
         region = chance.choice(self._regions) if self._regions else ""
+        nat = nat or self.network.conditions.nat(chance.random)
         host = self.network.add(endpoint or self.free_address(), nat=nat, region=region)
         host.side = side
         node = Node(self, host, identity, limits or self.limits, server, name, wall or self.world.wall)
@@ -101,6 +104,7 @@ class Grid:
     ) -> list[Node]:
         """``count`` nodes more, each joined through one that is up, one begun ``every`` so many seconds.
 
+        While there is no door, the next is one: open, and the first of its grid.
         Returns when all have joined, or tried for a minute.  ``told`` hears of the share that has.
         """
         grown: list[Node] = []
@@ -108,7 +112,7 @@ class Grid:
 
         def one_more() -> None:
             door = self.door()
-            node = self.add()
+            node = self.add(nat=None if door else "open")
             grown.append(node)
             told(len(grown) / count)
             if door is not None:

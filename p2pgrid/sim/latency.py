@@ -130,6 +130,9 @@ class Regions:
         _check(all(far > 0 for far in self.distances.values()), "A distance between regions is above 0.")
         _check(jitter >= 0, "Jitter is at least 0.")
 
+    def __repr__(self) -> str:
+        return f"Regions({dict(sorted(self.distances.items()))}, {self.jitter})"
+
     def one_way(self, source: Host, target: Host, chance: float) -> float:
         return self.distances[source.region, target.region] * (1.0 + self.jitter * chance)
 

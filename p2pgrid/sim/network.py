@@ -21,10 +21,12 @@ QUEUE: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What the network does to packets; shares are of all packets, 0 to 1.
+    """What the network does to packets, and what hosts stand behind; shares are from 0 to 1.
 
-    ``loss``: get lost; ``duplicate``: arrive twice; ``reorder``: are held up by ``reorder_by`` seconds, so that later
-    ones overtake them; ``uplink``: bytes a second that a host can send, None for as many as it likes.
+    Of all packets, ``loss``: get lost; ``duplicate``: arrive twice; ``reorder``: are held up by ``reorder_by`` seconds,
+    so that later ones overtake them.  Of all hosts that come without a word on it, ``nat_cone`` and ``nat_symmetric``:
+    are behind such an address translator.  ``uplink``: bytes a second that a host can send, None for as many as it
+    likes.
     """
 
     latency: Latency = field(default_factory=Constant)
@@ -33,14 +35,32 @@ class Conditions:
     reorder: float = 0.0
     reorder_by: float = 0.05
     uplink: float | None = None
+    nat_cone: float = 0.0
+    nat_symmetric: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("loss", "duplicate", "reorder"):
+        for name in ("loss", "duplicate", "reorder", "nat_cone", "nat_symmetric"):
             share = getattr(self, name)
             if not 0.0 <= share <= 1.0:
-                raise InvalidInput(f"{name} is a share of the packets, from 0 to 1, not {share}.")
+                of = "hosts" if name.startswith("nat") else "packets"
+                raise InvalidInput(f"{name} is a share of the {of}, from 0 to 1, not {share}.")
+        if self.nat_cone + self.nat_symmetric > 1.0:
+            raise InvalidInput(
+                f"nat_cone and nat_symmetric are shares of the same hosts: {self.nat_cone} and {self.nat_symmetric} are"
+                " more than all.",
+                fix="Choose shares whose sum is at most 1.",
+            )
         if not (self.reorder_by >= 0 and (self.uplink is None or self.uplink > 0)):
             raise InvalidInput("reorder_by is at least 0, and an uplink carries more than 0 bytes a second.")
+
+    def nat(self, chance: Callable[[], float]) -> Kind:
+        """What the next host stands behind, by chance."""
+        if not self.nat_cone + self.nat_symmetric:
+            return "open"
+        drawn = chance()
+        return (
+            "cone" if drawn < self.nat_cone else "symmetric" if drawn < self.nat_cone + self.nat_symmetric else "open"
+        )
 
 
 class Host:

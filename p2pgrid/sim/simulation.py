@@ -156,6 +156,8 @@ def _node(node: Any) -> Row:
     engine, host = node.engine, node.host
     return {
         "id": node.identity.id.hex(),
+        "nat": "open" if host.nat is None else host.nat.kind,
+        "region": host.region,
         "peers": len(engine.table),
         "sessions": engine.sessions(),
         "listings": len(engine.store),

@@ -33,7 +33,11 @@ Told = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run.  ``varied``: what differs from the others, as columns of the merged table."""
+    """One run.
+
+    ``parameters``: as the experiment takes them, so that no worker needs a file that is only here; ``varied``: what
+    differs from the others, as columns of the merged table.
+    """
 
     experiment: str
     nodes: int | None
@@ -56,10 +60,11 @@ def jobs_of(
     for count, seed, *values in itertools.product(nodes, seeds, *vary.values()):
         chosen = dict(zip(vary, values, strict=True))
         found.with_nodes(count)
-        taken = found.with_parameters({**fixed, **chosen})
+        given = {**fixed, **chosen}
+        taken = found.with_parameters(given)
         columns = {name: _column(taken[name]) for name in chosen}
         varied = {"seed": seed, **({"nodes": count} if len(nodes) > 1 else {}), **columns}
-        jobs.append(Job(experiment, count, seed, {**fixed, **chosen}, varied))
+        jobs.append(Job(experiment, count, seed, {name: taken[name] for name in given}, varied))
         if len(jobs) > MOST_JOBS:
             raise BadExperiment(f"That would be more than {MOST_JOBS:,} runs.")
     if not jobs:

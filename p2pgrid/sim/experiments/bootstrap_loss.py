@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from p2pgrid.dht.contacts import Endpoint
 from p2pgrid.errors import BadExperiment
+from p2pgrid.sim.conditions import network
 from p2pgrid.sim.experiment import Experiment, Run
 from p2pgrid.sim.grid import Grid
 from p2pgrid.sim.node import Node
@@ -21,7 +22,7 @@ def measure(run: Run) -> None:
     if run["doors"] >= run.nodes:
         raise BadExperiment(f"{run['doors']} bootstrap nodes of {run.nodes} leave nobody to go on.")
     grid = run.grid()
-    doors = [grid.add() for _ in range(run["doors"])]
+    doors = [grid.add(nat="open") for _ in range(run["doors"])]
     for door in doors[1:]:
         door.join([doors[0].address])
     joined: list[bool] = []
@@ -96,7 +97,7 @@ EXPERIMENT: Final = Experiment(
     "All bootstrap nodes die",
     "Everybody joined through a few nodes, which die: do searches go on, and do nodes that restart come back.",
     300,
-    {"doors": 3, "tags": 40, "searches": 100, "after": (1.0, 60.0, 600.0), "restarts": 20},
+    {"doors": 3, "tags": 40, "searches": 100, "after": (1.0, 60.0, 600.0), "restarts": 20, **network()},
     measure,
     {"bootstrap-loss": draw},
     {"doors": (1, 100), "tags": (1, 1_000), "searches": (1, 1e6), "restarts": (1, 1_000)},

@@ -10,6 +10,7 @@ from p2pgrid.dht.limits import DEFAULT
 from p2pgrid.dht.ranges import ID_BITS
 from p2pgrid.dht.store import Store
 from p2pgrid.ids import Tag, normalise_tag, tag_key
+from p2pgrid.sim.conditions import network
 from p2pgrid.sim.experiment import Experiment, Run
 from p2pgrid.sim.grid import Grid
 from p2pgrid.sim.node import Node
@@ -66,16 +67,16 @@ def buy(grid: Grid, tag: Tag, count: int) -> list[Node]:
     """Nodes with ids near a tag's key, each in an address group of its own, that join as others do and keep nothing."""
     point = int.from_bytes(tag_key(tag), "big")
     bits = len(grid.nodes).bit_length() + GROUND_BITS
-    honest = list(grid.nodes)
+    doors = [node.address for node in grid.nodes if node.host.nat is None]
     bought: list[Node] = []
     joined: list[bool] = []
     while len(bought) < count:
         identity = grid.new_identity()
         if (int.from_bytes(identity.id, "big") ^ point) >> (ID_BITS - bits):
             continue
-        node = grid.add(identity=identity)
+        node = grid.add(identity=identity, nat="open")
         node.engine.store.__class__ = Swallowing
-        node.join([grid.world.random.choice(honest).address], joined.append)
+        node.join([grid.world.random.choice(doors)], joined.append)
         bought.append(node)
     grid.run(60.0, lambda: len(joined) >= count)
     grid.run(60.0)
@@ -97,7 +98,7 @@ EXPERIMENT: Final = Experiment(
     "Ids bought next to a tag",
     "Ground ids around a tag take its listings and keep none: what searches still find, by placement.",
     300,
-    {"bought": (0, 16, 45), "listings": 20, "searches": 30},
+    {"bought": (0, 16, 45), "listings": 20, "searches": 30, **network()},
     measure,
     {"bought-neighbourhood": draw},
     {"listings": (1, 10_000), "searches": (1, 1e6), "bought": (0, 1_000)},

@@ -6,9 +6,8 @@ from math import log
 from typing import Any, Final
 
 from p2pgrid.sim.churn import Weibull
+from p2pgrid.sim.conditions import network
 from p2pgrid.sim.experiment import Experiment, Run
-from p2pgrid.sim.latency import LogNormal
-from p2pgrid.sim.network import Conditions
 from p2pgrid.sim.result import Result, Row, legend_of_both
 from p2pgrid.sim.workload import Workload, times
 
@@ -29,7 +28,7 @@ def measure(run: Run) -> None:
         kinds.append(Weibull(1.0, BAMBOO_MEDIAN / log(2)))  # exponential: as long as its median says
     for number, sessions in enumerate(kinds):
         run.step(number, len(kinds))
-        grid = run.grid(conditions=Conditions(LogNormal(run["latency"])))
+        grid = run.grid()
         grid.grow(run.nodes)
         work = Workload(grid)
         work.publish(run["tags"])
@@ -105,7 +104,7 @@ EXPERIMENT: Final = Experiment(
         "searches": 300,
         "bamboo": 1,
         "tags": 50,
-        "latency": 0.03,
+        **network("lognormal:0.03"),
     },
     measure,
     {"churn": draw, "churn-times": draw_times},
@@ -113,7 +112,6 @@ EXPERIMENT: Final = Experiment(
         "sessions": (1, 1e9),
         "shape": (0.01, 100),
         "hours": (0.001, 100_000),
-        "latency": (1e-5, 60),
         "tags": (1, 10_000),
         "bamboo": (0, 1),
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from p2pgrid.sim.conditions import network
 from p2pgrid.sim.experiment import Experiment, Run
 from p2pgrid.sim.result import Result
 from p2pgrid.sim.workload import Workload, percentile
@@ -15,7 +16,7 @@ JOINED: Final = 0.999
 def measure(run: Run) -> None:
     """A small grid, then the crowd, then searches by it."""
     grid = run.grid()
-    small = grid.grow(run["before"])
+    doors = [node for node in grid.grow(run["before"]) if node.host.nat is None]
     work = Workload(grid)
     work.publish(run["tags"])
     grid.run(60.0)
@@ -26,7 +27,7 @@ def measure(run: Run) -> None:
 
     def come() -> None:
         at = grid.world.now
-        door = grid.world.random.choice(small)
+        door = grid.world.random.choice(doors)
 
         def ended(joined: bool) -> None:
             (times if joined else failed).append(grid.world.now - at)
@@ -72,7 +73,7 @@ EXPERIMENT: Final = Experiment(
     "Very many nodes join within seconds",
     "A thousand nodes join a small grid within ten seconds: how long each takes, and whether searches find everything.",
     1_000,
-    {"before": 100, "seconds": 10.0, "tags": 40, "searches": 100, "after": (1.0, 60.0)},
+    {"before": 100, "seconds": 10.0, "tags": 40, "searches": 100, "after": (1.0, 60.0), **network()},
     measure,
     {"flash-crowd": draw},
     {"before": (1, 100_000), "seconds": (0.01, 1e6), "tags": (1, 1_000), "searches": (1, 1e6)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from p2pgrid.ids import Tag
+from p2pgrid.sim.conditions import network
 from p2pgrid.sim.experiment import Experiment, Run
 from p2pgrid.sim.node import Node
 from p2pgrid.sim.result import Result
@@ -89,7 +90,7 @@ EXPERIMENT: Final = Experiment(
     "The network falls in two and heals",
     "Searches for datasets of the other side of a partition, announced before it and meanwhile, until after it heals.",
     300,
-    {"share": 0.5, "lasts": 600.0, "after": 900.0, "tags": 40, "searches": 40},
+    {"share": 0.5, "lasts": 600.0, "after": 900.0, "tags": 40, "searches": 40, **network()},
     measure,
     {"partition": draw},
     {"share": (0.01, 0.99), "lasts": (10, 1e6), "after": (20, 1e6), "tags": (1, 1_000), "searches": (1, 1e6)},

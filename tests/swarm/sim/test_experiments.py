@@ -117,6 +117,43 @@ def test_an_interrupt_in_the_middle_leaves_the_rows_that_are_finished(name, monk
     assert all(isinstance(result.plot(picture), Figure) for picture in result.pictures)
 
 
+WITH_NETWORK = [name for name in NAMES if "latency" in named(name).parameters]
+ROUGH = {
+    "latency": "regions",
+    "loss": 0.03,
+    "duplicate": 0.05,
+    "reorder": 0.1,
+    "uplink": 1e5,
+    "nat_cone": 0.3,
+    "nat_symmetric": 0.2,
+}
+
+
+def found(result: Result) -> float:
+    """The most that it found in any row, as a share."""
+    shares = [row.get("share", row.get("found_share")) for row in result.rows]
+    percents = [row["success_percent"] / 100 for row in result.rows if row.get("success_percent") is not None]
+    return max(*percents, *(share for share in shares if share is not None), 0.0)
+
+
+@pytest.mark.parametrize("name", WITH_NETWORK)
+def test_it_runs_in_a_rough_network_as_well_and_finds_but_is_compared_with_nothing(name):
+    result = named(name).run(nodes=NODES, seed=5, parameters={**SMALL[name], **ROUGH})
+    assert result.complete
+    assert result.digest != run(name).digest
+    assert found(result) >= 0.75
+    assert result.holds is None
+    assert all(isinstance(result.plot(picture), Figure) for picture in result.pictures)
+
+
+@pytest.mark.parametrize("name", WITH_NETWORK)
+def test_it_ends_where_no_packet_arrives_and_its_pictures_are_drawn(name):
+    result = named(name).run(nodes=NODES, seed=5, parameters={**SMALL[name], "loss": 1.0})
+    assert result.complete
+    assert found(result) < 0.6, "no more than what searchers hold themselves"
+    assert all(isinstance(result.plot(picture), Figure) for picture in result.pictures)
+
+
 def test_hops_are_fewer_than_nodes_and_compared_with_the_reference_where_there_is_one():
     result = run("hops")
     assert [(row["nodes"], row["k"], row["tables"]) for row in result.rows] == [

@@ -14,6 +14,7 @@ from p2pgrid.ids import normalise_tag
 from p2pgrid.records import Verified
 from p2pgrid.sim.grid import Grid
 from p2pgrid.sim.latency import LogNormal, Regions
+from p2pgrid.sim.nat import KINDS, MAPPING_LIFE
 from p2pgrid.sim.network import Conditions
 from p2pgrid.sim.node import Node
 
@@ -205,6 +206,51 @@ def test_a_client_behind_a_nat_searches_and_enters_no_table(kind):
     assert client.identity.id not in grid.nearest(client.identity.id, 20)
     if kind == "cone":
         assert client.address != inside, "its peers told it where they see it"
+
+
+def kinds(grid: Grid) -> list[str]:
+    """What each node's host stands behind."""
+    return [node.host.nat.kind if node.host.nat else "open" for node in grid.nodes]
+
+
+@pytest.mark.parametrize("shares", [{"nat_cone": 0.3, "nat_symmetric": 0.3}, {"nat_cone": 0.8}, {"nat_symmetric": 0.8}])
+def test_a_grid_with_hosts_behind_nats_finds_what_any_of_them_announces(shares):
+    """They serve others as real nodes do, who cannot know that nobody reaches them."""
+    grid = settled(40, conditions=Conditions(Regions(), **shares))
+    hidden = [node for node in grid.nodes if node.host.nat is not None]
+    assert len(hidden) >= 15
+    assert all(node.server for node in grid.nodes)
+    assert all(len(node.engine.table) for node in grid.nodes), "everybody knows somebody"
+    grid.run(2 * MAPPING_LIFE)
+    for number in range(10):
+        publisher, searcher = grid.world.random.sample(hidden, 2)
+        tag = normalise_tag(f"tag-{number}")
+        assert grid.announce(publisher, tag, dataset(number)) >= 4
+        grid.run(5.0)
+        assert datasets(grid.search(searcher, tag)) == [dataset(number)]
+        assert datasets(grid.search(grid.door(), tag)) == [dataset(number)]
+
+
+def test_hosts_stand_behind_nats_as_the_conditions_say_unless_told():
+    grid = Grid(1, conditions=Conditions(nat_cone=0.5, nat_symmetric=0.25))
+    for _ in range(400):
+        grid.add()
+    found = kinds(grid)
+    assert [found.count(kind) / 400 for kind in KINDS] == pytest.approx([0.25, 0.5, 0.25], abs=0.06)
+    for kind in KINDS:
+        grid.add(nat=kind)
+    assert kinds(grid)[-3:] == list(KINDS)
+    again = Grid(1, conditions=Conditions(nat_cone=0.5, nat_symmetric=0.25))
+    for _ in range(400):
+        again.add()
+    assert kinds(again) == found, "by the seed"
+
+
+def test_the_first_node_of_a_grid_can_be_reached_whatever_the_others_stand_behind():
+    grid = Grid(1, conditions=Conditions(nat_cone=1.0))
+    grid.grow(6)
+    assert kinds(grid) == ["open"] + ["cone"] * 5
+    assert all(len(node.engine.table) for node in grid.nodes)
 
 
 def test_nodes_grow_through_doors_that_can_be_reached():

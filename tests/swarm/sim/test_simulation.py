@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from pyarrow import parquet
 
 from p2pgrid.errors import BadExperiment
-from p2pgrid.sim import Conditions, Constant, Result, Simulation, Weibull, experiment, world
+from p2pgrid.sim import Conditions, Constant, Regions, Result, Simulation, Weibull, experiment, named, world
 from p2pgrid.sim.simulation import SLICES
 
 HOURS = 0.05
@@ -175,6 +175,34 @@ def test_conditions_are_those_of_the_network():
     slow = Simulation(5, tags=2, conditions=Conditions(Constant(0.5))).run(hours=0.01, searches=10)
     asked = [find["complete"] for find in slow.tables["searches"] if find["complete"]]
     assert min(asked) >= 1.0, "a round trip takes a second"
+
+
+ROUGH = Conditions(Regions(), loss=0.02, duplicate=0.02, reorder=0.05, uplink=1e5, nat_cone=0.3, nat_symmetric=0.2)
+
+
+def test_regions_nats_and_a_rough_network_are_conditions_too():
+    result = Simulation(30, seed=3, tags=5, conditions=ROUGH).run(hours=HOURS, searches=40)
+    nodes = result.frame("nodes")
+    assert set(nodes.region) == {"africa", "america", "asia", "europe"}
+    assert set(nodes.nat) == {"open", "cone", "symmetric"}
+    assert result.frame("searches").right.mean() >= 0.95
+    again = Simulation(30, seed=3, tags=5, conditions=ROUGH).run(hours=HOURS, searches=40)
+    assert again.digest == result.digest
+    assert again.parameters == result.parameters, "nothing of them depends on where a model lies in memory"
+
+
+def test_the_same_network_by_plain_parameters_is_the_same_run():
+    words = {
+        "latency": "regions",
+        "loss": 0.02,
+        "duplicate": 0.02,
+        "reorder": 0.05,
+        "uplink": 1e5,
+        "nat_cone": 0.3,
+        "nat_symmetric": 0.2,
+    }
+    by_words = named("grid").run(nodes=20, seed=3, parameters={**words, "tags": 5, "hours": HOURS, "searches": 20})
+    assert by_words.digest == Simulation(20, seed=3, tags=5, conditions=ROUGH).run(hours=HOURS, searches=20).digest
 
 
 @pytest.mark.parametrize("wrong", [{"nodes": 1}, {"nodes": 10**6}, {"tags": -1}, {"check_every": -1}])

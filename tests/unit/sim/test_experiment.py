@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from p2pgrid.errors import BadExperiment
 from p2pgrid.sim import experiment
+from p2pgrid.sim.conditions import network
 from p2pgrid.sim.experiment import MOST_NODES, Experiment, Run
 from p2pgrid.sim.experiments import MODULES, everyone, named
+from p2pgrid.sim.latency import Constant
+from p2pgrid.sim.network import Conditions
 from p2pgrid.sim.result import Result
 
 PARAMETERS = MappingProxyType({"sizes": (10, 20), "times": (1.0,), "count": 3, "share": 0.5})
@@ -211,6 +214,31 @@ def test_a_point_holds_within_the_tolerance_and_beyond_it_on_the_better_side(mea
     assert fresh().against(measured, 10.0, 2.0, better=better) == {"reference": 10.0, "tolerance": 2.0, "holds": holds}
 
 
+def test_nothing_is_compared_with_a_reference_in_another_network_than_the_usual_one():
+    def compared(run: Run) -> None:
+        run.row(**run.against(1.0, 1.0, 0.0))
+
+    plain = Experiment("test", "A test", "It tests.", 5, {"count": 3, **network("lognormal:0.03")}, compared, {})
+    for same in ({}, {"count": 4}, {"latency": 0.03}, {"latency": " lognormal:0.03"}, {"loss": 0}):
+        assert plain.run(parameters=same).holds is True
+    for other in ({"latency": "lognormal:0.04"}, {"loss": 0.1}, {"uplink": 1e6}, {"nat_cone": 0.1}):
+        result = plain.run(parameters=other)
+        assert (result.holds, result.rows) == (None, [{}])
+
+
+def test_a_runs_grids_have_the_network_that_its_parameters_say():
+    def asked(run: Run) -> None:
+        grid = run.grid()
+        run.row(conditions=grid.network.conditions)
+
+    plain = Experiment("test", "A test", "It tests.", 5, {**network()}, asked, {})
+    given_ = {"latency": "constant:0.05", "loss": 0.5, "nat_symmetric": 1}
+    assert plain.run().rows == [{"conditions": Conditions()}]
+    assert plain.run(parameters=given_).rows == [
+        {"conditions": Conditions(Constant(0.05), loss=0.5, nat_symmetric=1.0)}
+    ]
+
+
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.floats(0, 1e6))
 def test_more_and_less_only_ever_forgive(measured, reference, tolerance):
     run = fresh()
@@ -239,4 +267,4 @@ def test_every_experiment_takes_its_own_defaults_and_has_pictures(found):
     assert found.with_nodes(None) == found.nodes
     assert found.about.endswith(".")
     assert found.pictures
-    assert all(isinstance(value, (int, float, tuple)) for value in found.parameters.values())
+    assert all(isinstance(value, (int, float, tuple, str)) for value in found.parameters.values())

@@ -94,6 +94,11 @@ def test_a_distance_serves_both_ways_unless_both_are_given():
     assert both.names == ["a", "b"]
 
 
+def test_regions_are_told_as_they_were_made():
+    made = Regions({("a", "a"): 0.01}, 0.2)
+    assert repr(made) == "Regions({('a', 'a'): 0.01}, 0.2)" == repr(eval(repr(made)))
+
+
 def test_a_fit_to_measured_round_trips_has_their_median_and_spread(tmp_path):
     chance = random.Random(1)
     times = [2000 * chance.lognormvariate(math.log(0.03), 0.4) for _ in range(4000)]

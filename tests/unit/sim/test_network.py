@@ -334,3 +334,24 @@ def test_what_arrives_is_part_of_the_digest():
 def test_impossible_conditions_are_refused(wrong):
     with pytest.raises(InvalidInput):
         Conditions(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"nat_cone": -0.1}, {"nat_cone": 1.1}, {"nat_symmetric": math.nan}, {"nat_cone": 0.6, "nat_symmetric": 0.5}],
+)
+def test_impossible_shares_of_hosts_are_refused(wrong):
+    with pytest.raises(InvalidInput, match=r"shares? of the (same )?hosts"):
+        Conditions(**wrong)
+
+
+def test_hosts_stand_behind_what_their_shares_say():
+    conditions = Conditions(nat_cone=0.3, nat_symmetric=0.2)
+    drawn = [number / 100 for number in range(100)]
+    kinds = [conditions.nat(lambda one=one: one) for one in drawn]
+    assert kinds == ["cone"] * 30 + ["symmetric"] * 20 + ["open"] * 50
+    assert Conditions(nat_symmetric=1.0).nat(lambda: 0.999) == "symmetric"
+
+
+def test_without_shares_of_hosts_nothing_is_drawn():
+    assert Conditions().nat(lambda: pytest.fail("it drew")) == "open"

@@ -107,6 +107,9 @@ def test_a_wrong_file_is_refused_with_its_path_or_the_name(written, text, cause)
         ('experiment = "grid"\n[vary]\ntags = []', "no run at all"),
         ('experiment = "grid"\n[parameters]\nhours = inf', "hours is a number"),
         ('experiment = "grid"\n[parameters.tags]\na = 1', "tags is a whole number"),
+        ('experiment = "grid"\n[parameters]\nlatency = "fast"', "'fast' is no latency"),
+        ('experiment = "grid"\n[vary]\nlatency = ["regions", "fitted:none.csv"]', "none.csv holds no round-trip times"),
+        ('experiment = "grid"\n[parameters]\nnat_cone = 0.7\nnat_symmetric = 0.7', "shares of the same hosts"),
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_does(written, text, cause):
@@ -136,7 +139,7 @@ def test_several_values_of_a_parameter_that_is_a_list_are_that_list():
     plan.set("sessions=84,300")
     assert plan.vary == {}
     (job,) = plan.jobs()
-    assert job.parameters == {"sessions": ["84", "300"]}
+    assert job.parameters == {"sessions": (84.0, 300.0)}
 
 
 def test_what_is_set_last_counts():
@@ -146,6 +149,22 @@ def test_what_is_set_last_counts():
     assert (plan.parameters, plan.vary) == ({"tags": "8"}, {})
     plan.set("tags=6,7")
     assert (plan.parameters, plan.vary) == ({}, {"tags": ["6", "7"]})
+
+
+def test_a_network_is_planned_in_a_file_and_by_settings(written, tmp_path):
+    (tmp_path / "rtt.csv").write_text("10\n40\n")
+    network = f'latency = "fitted:{tmp_path}/rtt.csv"\nloss = 0.01\nnat_symmetric = 0.2'
+    plan = read(written(f'experiment = "grid"\n[parameters]\n{network}\n[vary]\nnat_cone = [0, 0.3]'))
+    plan.set("uplink=5e4")
+    jobs = plan.jobs()
+    (tmp_path / "rtt.csv").unlink()
+    latency = "lognormal:0.00952381:0.693147:0.1"
+    assert [job.parameters for job in jobs] == [
+        {"latency": latency, "loss": 0.01, "nat_symmetric": 0.2, "uplink": 5e4, "nat_cone": share}
+        for share in (0.0, 0.3)
+    ]
+    plan.set("latency=regions, constant:0.05,0.04")
+    assert [job.varied["latency"] for job in plan.jobs()[:3]] == ["regions", "constant:0.05", "lognormal:0.04"]
 
 
 @pytest.mark.parametrize("text", ["", "tags", "tags=", "=5", "tags=,", " = "])

@@ -11,14 +11,14 @@ from p2pgrid.sim import sweep
 from p2pgrid.sim.experiments import named
 from p2pgrid.sim.sweep import MOST_JOBS, Job, jobs_of, merged, perform, run_all
 
-SMALL = {"paths": [1, 2], "adversaries": [20], "lookups": 20}
+SMALL = {"paths": (1, 2), "adversaries": (20,), "lookups": 20}
 
 
 def test_there_is_a_job_for_each_combination_with_what_differs_as_columns():
     jobs = jobs_of("skademlia", nodes=[20, 30], seeds=[1, 2], parameters=SMALL, vary={"k": ["8", 16], "paths": [1, 2]})
     assert len(jobs) == 16
     assert jobs[0] == Job(
-        "skademlia", 20, 1, {**SMALL, "k": "8", "paths": 1}, {"seed": 1, "nodes": 20, "k": 8, "paths": 1}
+        "skademlia", 20, 1, {**SMALL, "k": 8, "paths": (1,)}, {"seed": 1, "nodes": 20, "k": 8, "paths": 1}
     )
     assert jobs[-1].varied == {"seed": 2, "nodes": 30, "k": 16, "paths": 2}
     assert len({repr(job.varied) for job in jobs}) == 16
