@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from p2pgrid.sim.experiment import Experiment, Progress, Run
     from p2pgrid.sim.plan import Plan
     from p2pgrid.sim.result import Result, Row
+    from p2pgrid.sim.sweep import Job
 
 EXAMPLES: Final = opt.examples(
     "p2pgrid simulate --list",
-    "p2pgrid simulate churn --nodes 300 --seed 7 --out results",
+    "p2pgrid simulate churn --nodes 300 --seed 7 --out churn",
     "p2pgrid simulate grid --nodes 1000 --hours 2 --set mean_session=3600",
     "p2pgrid simulate grid --set latency=regions --set nat_cone=0.3 --set nat_symmetric=0.2",
     "p2pgrid simulate flash-crowd --seed 1 --seed 2 --set seconds=5,10,20 --json",
-    "p2pgrid simulate study.toml --scheduler tcp://192.0.2.7:8786 --out results",
+    "p2pgrid simulate study.toml --scheduler tcp://192.0.2.7:8786 --out study",
 )
 DIGITS: Final = 4
+BARS: Final = ("_low", "_high", "_least", "_most")
+"""Ends of the names of columns with error bars."""
 NEEDED: Final = 1 << 20
 """Bytes that a folder for results should have room for."""
 
@@ -137,44 +140,57 @@ def _one(voice: Out, plan: Plan, out: Path | None) -> None:
         result = named(plan.experiment).run(
             nodes=job.nodes, seed=job.seed, parameters=job.parameters, progress=progress
         )
+    saved = _saved(out, result)
     voice.document(result.document())
     _show(voice, result.title, result.rows)
     voice.pairs(result.summary, "run")
-    _save(voice, out, result)
+    _tell_of(voice, out, result, saved)
     _end(voice, result.complete, result.holds)
 
 
 def _many(voice: Out, plan: Plan, out: Path | None, scheduler: str | None, processes: int | None) -> None:
-    from p2pgrid.sim.experiments import named
-    from p2pgrid.sim.result import Result
-    from p2pgrid.sim.sweep import merged, merged_tables, run_all
+    from p2pgrid.sim.journal import Journal
+    from p2pgrid.sim.sweep import run_all
 
     jobs = plan.jobs()
+    journal = Journal(out, jobs) if out is not None else None
+
+    def finished(job: Job, result: Result) -> None:
+        nonlocal journal
+        try:
+            if journal is not None:
+                journal.add(job, result)
+        except InvalidInput as error:  # what is found is told at the end all the same, and written if it can be then
+            journal = None
+            voice.warn(error)
+
     with _counting(voice, plan.experiment, len(jobs)) as told:
-        sweep = run_all(jobs, scheduler=scheduler, processes=processes, told=told)
-    done = sweep.done
-    rows, runs = merged(done)
-    title = f"{named(plan.experiment).title}: {len(done)} of {len(jobs)} runs"
-    whole = Result(plan.experiment, title, 0, 0, dict(plan.parameters), rows, {"runs": runs, **merged_tables(done)})
-    whole.complete = len(done) + len(sweep.failed) == len(jobs) and all(result.complete for _, result in done)
-    document = {
-        "experiment": plan.experiment,
-        "complete": whole.complete,
-        "holds": whole.holds,
-        "parameters": dict(plan.parameters),
-        "failed": [{**job.varied, "error": error.to_wire()} for job, error in sweep.failed],
-        "runs": runs,
-        "rows": rows,
-    }
-    whole.whole = document
-    voice.document(document)
-    _show(voice, title, rows)
-    _show(voice, "runs", runs)
+        sweep = run_all(jobs, scheduler=scheduler, processes=processes, told=told, finished=finished)
+    whole = sweep.result()
+    saved = _saved(out, whole)
+    voice.document(whole.document())
+    _show(voice, whole.title, [_for_people(row) for row in whole.tables["points"]])
+    _show(voice, "runs", whole.tables["runs"])
     for job, error in sweep.failed:
         voice.note(f"failed: {', '.join(f'{name}={value}' for name, value in job.varied.items())}")
         voice.warn(error)
-    _save(voice, out, whole)
+    _tell_of(voice, out, whole, saved)
     _end(voice, whole.complete, False if sweep.failed else whole.holds)
+
+
+def _for_people(point: Row) -> Row:
+    """A row of the points with its error bars in the cells of their values."""
+    shown: Row = {}
+    for name, value in point.items():
+        if name.endswith(BARS) and name.rpartition("_")[0] in point:
+            continue
+        low, high = (
+            point.get(f"{name}{end}", point.get(f"{name}{other}"))
+            for end, other in zip(BARS[:2], BARS[2:], strict=True)
+        )
+        barred = value is not None and low is not None and low != high
+        shown[name] = f"{_shown(value)} [{_shown(low)}, {_shown(high)}]" if barred else value
+    return shown
 
 
 def _show(voice: Out, title: str, rows: Sequence[Row]) -> None:
@@ -196,10 +212,19 @@ def _shown(value: Any) -> str:
     return "" if value is None else f"{value}"
 
 
-def _save(voice: Out, out: Path | None, result: Result) -> None:
-    if out is None:
+def _saved(out: Path | None, result: Result) -> list[Path] | InvalidInput:
+    """What was written, or why it was not: before anything is shown, as whoever reads may go away meanwhile."""
+    try:
+        return result.save(out) if out is not None else []
+    except InvalidInput as error:
+        return error
+
+
+def _tell_of(voice: Out, out: Path | None, result: Result, written: list[Path] | InvalidInput) -> None:
+    if isinstance(written, InvalidInput):
+        raise written
+    if not written:
         return
-    written = result.save(out)
     voice.note(f"written to {out}: {', '.join(path.name for path in written)}")
     if result.pictures and result.rows and not any(path.suffix == ".svg" for path in written):
         voice.warn(MissingExtra("Pictures need matplotlib, which is not installed.", fix="pip install 'p2pgrid[sim]'"))
@@ -216,7 +241,10 @@ def _end(voice: Out, complete: bool, holds: bool | None) -> None:
 
 
 def _must_be_writable(folder: Path) -> None:
-    """Before anything runs: an hour of simulation must not end at a folder that cannot be written."""
+    """Before anything runs: an hour of simulation must not end at a folder that cannot be written, or is in use."""
+    from p2pgrid.sim.journal import must_be_free
+
+    must_be_free(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from p2pgrid.sim.churn import Weibull
     from p2pgrid.sim.experiments import everyone, named
     from p2pgrid.sim.grid import Grid
+    from p2pgrid.sim.journal import Journal
     from p2pgrid.sim.latency import Constant, LogNormal, Regions, Uniform
     from p2pgrid.sim.network import Conditions
     from p2pgrid.sim.result import Result
@@ -31,6 +32,7 @@ _HOMES: Final = MappingProxyType(
         "Conditions": "network",
         "Constant": "latency",
         "Grid": "grid",
+        "Journal": "journal",
         "LogNormal": "latency",
         "Regions": "latency",
         "Result": "result",
@@ -50,6 +52,7 @@ __all__ = [
     "Conditions",
     "Constant",
     "Grid",
+    "Journal",
     "LogNormal",
     "Regions",
     "Result",

@@ -34,6 +34,9 @@ class Experiment:
     their types, a text being a latency (see ``conditions``, also for those of every network); ``measure``: does it, a
     row at a time; ``pictures``: by file name; ``bounds``: least and most of a parameter, 0 and anything finite unless
     told.
+
+    What many runs are summed up by: ``measures``: columns, each with the column that says of how many tries it is the
+    share, "" where it is none; ``apart``: columns by which rows of one run are kept apart, the first is across.
     """
 
     name: str
@@ -44,6 +47,8 @@ class Experiment:
     measure: Callable[[Run], None]
     pictures: Mapping[str, Draw]
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    measures: Mapping[str, str] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
 
     def with_parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All parameters, those given in place of their defaults.  Raises ``BadExperiment``."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import html
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,8 @@ Row = dict[str, Any]
 Draw = Callable[["Result", Any], None]
 """Draws a result into matplotlib axes."""
 
+SUMMARY: Final = "summary.json"
+"""The file that every folder of results has."""
 EXTRA: Final = "Install it with: pip install 'p2pgrid[sim]'"
 SIZE: Final = (6.4, 4.0)
 STYLE: Final[Any] = {
@@ -125,11 +128,12 @@ class Result:
             raise InvalidInput(f"The results cannot be written to {folder}: {error}.") from error
 
     def _save(self, folder: Path) -> list[Path]:
-        written = [folder / "summary.json"]
-        written[0].write_text(json.dumps(self.document(), indent=2) + "\n", encoding="utf-8")
+        written = [folder / SUMMARY]
+        with _replaced(written[0]) as part:
+            part.write_text(json.dumps(self.document(), indent=2) + "\n", encoding="utf-8")
         for name, rows in {"rows": self.rows, **self.tables}.items():
             if rows:
-                written.append(_write_csv(folder / f"{name}.csv", rows))
+                written.append(write_csv(folder / f"{name}.csv", rows, columns_of(rows)))
                 written += _write_parquet(folder / f"{name}.parquet", rows)
         for name in self.pictures if self.rows else ():
             written += self._draw(folder, name)
@@ -167,12 +171,24 @@ def columns_of(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _write_csv(path: Path, rows: Sequence[Row]) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns_of(rows))
+def write_csv(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> Path:
+    """A table as a file, whole or not at all."""
+    with _replaced(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """A file beside this one, that takes its place at the end: whoever dies meanwhile leaves what was there before."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _column(values: Sequence[Any]) -> Sequence[Any]:
@@ -189,7 +205,8 @@ def _write_parquet(path: Path, rows: Sequence[Row]) -> list[Path]:
     except ImportError:
         return []
     columns = {name: _column([row.get(name) for row in rows]) for name in columns_of(rows)}
-    parquet.write_table(pyarrow.table(columns), path)
+    with _replaced(path) as part:
+        parquet.write_table(pyarrow.table(columns), part)
     return [path]
 
 

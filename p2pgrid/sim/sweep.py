@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from p2pgrid.errors import BadExperiment, MissingExtra, P2PError, Unreachable
 from p2pgrid.sim.experiments import named
+from p2pgrid.sim.points import pictures, points
 from p2pgrid.sim.result import Result, Row
 
 DASK: Final = "Install it with: pip install 'p2pgrid[dask]'"
@@ -90,11 +91,13 @@ def run_all(
     scheduler: str | None = None,
     processes: int | None = None,
     told: Told = lambda done, of: None,
+    finished: Callable[[Job, Result], None] = lambda job, result: None,
 ) -> Sweep:
     """All of them, in the order of the jobs; an interrupt ends it with those that are done, a failure fails one.
 
     ``scheduler``: a Dask scheduler's address, as ``tcp://host:8786``; else processes on this machine, one a core unless
-    told.  Raises ``Unreachable``, ``MissingExtra``.
+    told.  ``finished`` is handed each run when it is done, such as to ``Journal.add``.  Raises ``Unreachable``,
+    ``MissingExtra``.
     """
     done: dict[int, Result] = {}
     failed: dict[int, P2PError] = {}
@@ -102,12 +105,14 @@ def run_all(
         for number, result in _on_cluster(jobs, scheduler) if scheduler else _here(jobs, processes):
             if isinstance(result, Result):
                 done[number] = result
+                finished(jobs[number], result)
             else:
                 failed[number] = result
             told(len(done) + len(failed), len(jobs))
     except KeyboardInterrupt:
         pass
     return Sweep(
+        list(jobs),
         [(jobs[number], done[number]) for number in sorted(done)],
         [(jobs[number], failed[number]) for number in sorted(failed)],
     )
@@ -115,10 +120,41 @@ def run_all(
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What several runs came to: their results, and what went wrong with others."""
+    """What runs came to: the results of those that are done, and what went wrong with others."""
 
+    jobs: list[Job]
     done: list[tuple[Job, Result]]
     failed: list[tuple[Job, P2PError]]
+
+    def result(self) -> Result:
+        """All of them, which are of one experiment, as one: every row, the tables ``points`` and ``runs``, and a
+        picture of each measure."""
+        experiment, parameters = self.jobs[0].experiment, common(self.jobs)
+        rows, runs = merged(self.done)
+        found = points(self.done)
+        summed = [point.row() for point in found]
+        title = f"{named(experiment).title}: {len(self.done)} of {len(self.jobs)} runs"
+        tables = {"points": summed, "runs": runs, **merged_tables(self.done)}
+        whole = Result(experiment, title, 0, 0, parameters, rows, tables, pictures=pictures(found))
+        ended = len(self.done) + len(self.failed) == len(self.jobs)
+        whole.complete = ended and all(result.complete for _, result in self.done)
+        whole.whole = {
+            "experiment": experiment,
+            "complete": whole.complete,
+            "holds": whole.holds,
+            "parameters": parameters,
+            "failed": [{**job.varied, "error": error.to_wire()} for job, error in self.failed],
+            "points": summed,
+            "runs": runs,
+            "rows": rows,
+        }
+        return whole
+
+
+def common(jobs: Sequence[Job]) -> dict[str, Any]:
+    """The parameters that are the same in all of them."""
+    first, *rest = (job.parameters for job in jobs)
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in rest)}
 
 
 def merged(done: Sequence[tuple[Job, Result]]) -> tuple[list[Row], list[Row]]:
@@ -147,7 +183,7 @@ def _with_varied(tables: Sequence[tuple[Job, Sequence[Row]]]) -> list[Row]:
 
 def _here(jobs: Sequence[Job], processes: int | None) -> Iterator[tuple[int, Result | P2PError]]:
     count = min(processes or os.cpu_count() or 1, len(jobs))
-    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_us)
     try:
         with _undisturbed():
             begun: dict[Future[Result], int] = {pool.submit(perform, job): number for number, job in enumerate(jobs)}
@@ -157,6 +193,18 @@ def _here(jobs: Sequence[Job], processes: int | None) -> Iterator[tuple[int, Res
         for process in list(pool._processes.values()):  # those under way would go on for minutes
             process.terminate()
         pool.shutdown(cancel_futures=True)
+
+
+def _end_with_us() -> None:
+    """In a process of ours: when we are killed, it does not go on for nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _result_of(future: Future[Result]) -> Result | P2PError:

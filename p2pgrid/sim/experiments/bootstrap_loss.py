@@ -34,7 +34,7 @@ def measure(run: Run) -> None:
     work = Workload(grid, among=others)
     work.publish(run["tags"])
     grid.run(60.0)
-    run.row(state="all are up", measure="searches that find", share=_found(run, work))
+    run.row(state="all are up", measure="searches that find", tries=run["searches"], share=_found(run, work))
     for door in doors:
         door.crash()
     for number, after in enumerate(run["after"]):
@@ -44,6 +44,7 @@ def measure(run: Run) -> None:
         run.row(
             state=f"{after:g} s after they died",
             measure="searches that find",
+            tries=run["searches"],
             share=found,
             **run.against(found, RECALL, 0.0, better="more"),
         )
@@ -52,11 +53,13 @@ def measure(run: Run) -> None:
     run.row(
         state="restarted",
         measure="join with what they saved",
+        tries=len(chosen),
         share=back,
         **run.against(back, RECALL, 0.0, better="more"),
     )
     fresh = [grid.add() for _ in range(run["restarts"])]
-    run.row(state="new", measure="join by the dead addresses alone", share=_joined(grid, fresh, addresses))
+    back = _joined(grid, fresh, addresses)
+    run.row(state="new", measure="join by the dead addresses alone", tries=len(fresh), share=back)
 
 
 def _found(run: Run, work: Workload) -> float:
@@ -101,4 +104,6 @@ EXPERIMENT: Final = Experiment(
     measure,
     {"bootstrap-loss": draw},
     {"doors": (1, 100), "tags": (1, 1_000), "searches": (1, 1e6), "restarts": (1, 1_000)},
+    measures={"share": "tries"},
+    apart=("state", "measure"),
 )

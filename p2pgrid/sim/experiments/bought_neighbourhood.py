@@ -57,6 +57,7 @@ def measure(run: Run) -> None:
         run.row(
             placement=placement,
             bought=count,
+            searches=len(shares),
             found_share=found,
             searches_with_any=sum(share > 0 for share in shares) / len(shares),
             **(run.against(found, FOUND, 0.0, better="more") if placement == "every range" else {}),
@@ -102,4 +103,6 @@ EXPERIMENT: Final = Experiment(
     measure,
     {"bought-neighbourhood": draw},
     {"listings": (1, 10_000), "searches": (1, 1e6), "bought": (0, 1_000)},
+    measures={"found_share": "", "searches_with_any": "searches"},
+    apart=("bought", "placement"),
 )

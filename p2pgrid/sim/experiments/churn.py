@@ -50,6 +50,7 @@ def measure(run: Run) -> None:
             mean_session=sessions.mean,
             shape=sessions.shape,
             deaths=work.deaths - deaths,
+            searches=len(work.finds),
             success_percent=success,
             unfinished=sum(find.complete is None for find in work.finds),
             **times(work.finds),
@@ -115,4 +116,6 @@ EXPERIMENT: Final = Experiment(
         "tags": (1, 10_000),
         "bamboo": (0, 1),
     },
+    measures={"success_percent": "searches", "first_p50": "", "complete_p50": "", "bytes_a_node_and_second": ""},
+    apart=("mean_session", "shape"),
 )

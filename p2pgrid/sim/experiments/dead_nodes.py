@@ -74,4 +74,6 @@ EXPERIMENT: Final = Experiment(
     measure,
     {"dead-nodes": draw},
     {"dead": (0, 95), "lookups": (1, 1e6), "k": (1, 24)},
+    measures={"recall_percent": "", "asked": "", "seconds": ""},
+    apart=("dead_percent",),
 )

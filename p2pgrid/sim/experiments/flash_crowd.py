@@ -54,6 +54,7 @@ def measure(run: Run) -> None:
             join_p95=percentile(times, 0.95),
             bytes_a_join=spent / run.nodes,
             seconds_after=after,
+            searches=len(finds),
             found_share=sum(find.right for find in finds) / len(finds),
             **run.against(joined, JOINED, 0.0, better="more"),
         )
@@ -77,4 +78,6 @@ EXPERIMENT: Final = Experiment(
     measure,
     {"flash-crowd": draw},
     {"before": (1, 100_000), "seconds": (0.01, 1e6), "tags": (1, 1_000), "searches": (1, 1e6)},
+    measures={"joined_share": "crowd", "found_share": "searches", "join_p50": "", "bytes_a_join": ""},
+    apart=("seconds_after",),
 )

@@ -38,4 +38,5 @@ EXPERIMENT: Final = Experiment(
     measure,
     PICTURES,
     {"hours": (0.001, 100_000), "shape": (0.01, 100)},
+    measures={"success_percent": "searches", "first_p50": "", "complete_p50": "", "bytes_a_node_and_second": ""},
 )

@@ -123,4 +123,6 @@ EXPERIMENT: Final = Experiment(
     measure,
     {"hops": draw},
     {"sizes": (3, 100_000), "k": (1, 24), "lookups": (1, 1e6)},
+    measures={"hops": "", "asked": "", "recall": ""},
+    apart=("nodes", "k", "tables"),
 )

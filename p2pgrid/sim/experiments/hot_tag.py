@@ -108,4 +108,6 @@ EXPERIMENT: Final = Experiment(
     measure,
     {"hot-tag": draw, "hot-tag-searches": draw_searches},
     {"listings": (1, 1e6), "rate": (0.01, 1e5), "searches": (1, 1e6)},
+    measures={"found_share": "", "busiest_over_median": "", "search_seconds": ""},
+    apart=("listings",),
 )

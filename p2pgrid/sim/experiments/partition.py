@@ -9,7 +9,7 @@ from p2pgrid.sim.conditions import network
 from p2pgrid.sim.experiment import Experiment, Run
 from p2pgrid.sim.node import Node
 from p2pgrid.sim.result import Result
-from p2pgrid.sim.workload import Workload
+from p2pgrid.sim.workload import Find, Workload
 
 CUT_STEPS: Final = 5
 HEALED_STEPS: Final = 15
@@ -48,11 +48,13 @@ def _measure(run: Run, work: Workload, one: set[Node], early: set[Tag], heals: f
     for announced in ("before", "while cut"):
         tags = sorted(tag for tag in work.publishers if (tag in early) is (announced == "before"))
         seconds = work.grid.world.now - heals
-        found = _across(run, work, one, tags)
+        finds = _across(run, work, one, tags)
+        found = sum(find.right for find in finds) / len(finds)
         run.row(
             seconds=seconds,
             state="cut" if seconds < 0 else "healed",
             announced=announced,
+            searches=len(finds),
             found_share=found,
             **(run.against(found, RECALL, 0.0, better="more") if last else {}),
         )
@@ -62,15 +64,15 @@ def _steps(length: float, count: int) -> list[float]:
     return [length * (at + 1) / count - 1.0 for at in range(count)]
 
 
-def _across(run: Run, work: Workload, one: set[Node], tags: list[Tag]) -> float:
-    """Share of searches for a dataset of the other side that find it."""
+def _across(run: Run, work: Workload, one: set[Node], tags: list[Tag]) -> list[Find]:
+    """Searches for datasets of the other side."""
     grid, chance = work.grid, work.grid.world.random
     finds = []
     for tag in chance.sample(tags, min(run["searches"], len(tags))):
         here = work.publishers[tag] in one
         finds.append(work.search(chance.choice([node for node in grid.nodes if (node in one) is not here]), tag))
     grid.run(20.0, lambda: all(find.complete is not None for find in finds))
-    return sum(find.right for find in finds) / len(finds)
+    return finds
 
 
 def draw(result: Result, axes: Any) -> None:
@@ -94,4 +96,6 @@ EXPERIMENT: Final = Experiment(
     measure,
     {"partition": draw},
     {"share": (0.01, 0.99), "lasts": (10, 1e6), "after": (20, 1e6), "tags": (1, 1_000), "searches": (1, 1e6)},
+    measures={"found_share": "searches"},
+    apart=("state", "announced"),
 )

@@ -116,6 +116,7 @@ def measure(run: Run) -> None:
         run.row(
             paths=paths,
             adversaries_percent=percent,
+            lookups=run["lookups"],
             success_percent=success,
             asked=asked_sum / run["lookups"],
             **(run.against(success, known, TOLERANCE, better="more") if known is not None else {}),
@@ -157,4 +158,6 @@ EXPERIMENT: Final = Experiment(
     measure,
     {"skademlia": draw},
     {"paths": (1, 16), "adversaries": (0, 99), "lookups": (1, 1e6), "k": (1, 24)},
+    measures={"success_percent": "lookups", "asked": ""},
+    apart=("adversaries_percent", "paths"),
 )

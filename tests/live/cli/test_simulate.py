@@ -130,11 +130,20 @@ def test_files_of_a_run(shell: Any, tmp_path: Path) -> None:
     assert (folder / "bootstrap-loss.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (folder / "bootstrap-loss.svg").read_text()[:2000]
 
-    written = {path.name: path.read_bytes() for path in folder.iterdir()}
-    again = shell("simulate", *SMALL, "--out", str(folder))
-    assert again.err.startswith(f"written to {folder}: ")
+    again = shell("simulate", *SMALL, "--out", str(tmp_path / "again"))
+    assert again.err.startswith(f"written to {tmp_path}/again: ")
     for name in FILES - {"summary.json"}:
-        assert (folder / name).read_bytes() == written[name], "the same run writes the same file"
+        assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), "the same run, the same file"
+
+
+@pytest.mark.parametrize("more", [(), ("--seed", "1", "--seed", "2")], ids=["one run", "several"])
+def test_a_folder_with_results_is_refused_before_anything_runs(shell: Any, tmp_path: Path, more: tuple[str]) -> None:
+    folder = tmp_path / "out"
+    shell("simulate", *SMALL, "--out", str(folder))
+    written = {path.name: path.read_bytes() for path in folder.iterdir()}
+    refused = shell("simulate", *ENDLESS, *more, "--out", str(folder))
+    refused.is_one_message("P2P-0002", 2, "holds the results of another run")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == written
 
 
 # ---------------------------------------------------------------- many runs
@@ -156,6 +165,16 @@ def test_seeds_and_values_are_run_one_by_one(shell: Any, tmp_path: Path) -> None
         (str(row["seed"]), str(row["doors"]), row["state"]) for row in document["rows"]
     ]
     assert parquet.read_table(tmp_path / "out" / "rows.parquet").num_rows == len(saved)
+
+    assert [(point["doors"], point["runs"]) for point in document["points"]] == [(2, 2)] * 5 + [(3, 2)] * 5
+    first = document["points"][0]
+    assert (first["state"], first["measure"]) == ("all are up", "searches that find")
+    assert 0 < first["share_low"] <= first["share"] <= first["share_high"] <= 1
+    assert first["share_high"] - first["share_low"] < 0.2, "of 20 searches"
+    table = parquet.read_table(tmp_path / "out" / "points.parquet").to_pylist()
+    assert [row["share_low"] for row in table] == [point["share_low"] for point in document["points"]]
+    assert (tmp_path / "out" / "sweep-share.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (tmp_path / "out" / "sweep-share.svg").read_text()[:2000]
 
     alone = ran(shell("simulate", *SMALL, "--seed", "2", "--set", "doors=3", "--json"))
     assert alone["digest"] == document["runs"][3]["digest"]
@@ -259,6 +278,34 @@ def test_an_interrupt_between_many_runs_keeps_those_that_are_done(watched: Any, 
     assert [row["hours"] for row in summary["rows"]] == [0.01, 0.01]
     assert [row["hours"] for row in rows_of(out / "rows.csv")] == ["0.01", "0.01"]
     assert [row["complete"] for row in rows_of(out / "runs.csv")] == ["True"]
+
+
+def test_a_sweep_that_is_killed_keeps_what_was_finished(
+    begin: Any, family: Any, soon: Any, shell: Any, tmp_path: Path
+) -> None:
+    words = ("--nodes", "20", "--set", "sessions=300", "--set", "searches=5", "--set", "tags=3")
+    out = tmp_path / "out"
+    process = begin("simulate", "churn", *words, "--set", "hours=0.01,0.02,10000", "--out", str(out))
+    begun = family(process)
+    soon(lambda: (out / "runs.csv").exists() and len(rows_of(out / "runs.csv")) == 2, 30.0)
+    assert len(begun.look()) >= 2
+    process.kill()
+    process.communicate()
+
+    assert begun.ended(), "nobody goes on for nobody"
+    assert {row["hours"] for row in rows_of(out / "rows.csv")} == {"0.01", "0.02"}
+    assert [row["complete"] for row in rows_of(out / "runs.csv")] == ["True", "True"]
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["experiment"], summary["complete"]) == ("churn", False)
+    assert [planned["hours"] for planned in summary["planned"]] == [0.01, 0.02, 10000.0]
+    shell("simulate", *SMALL, "--out", str(out)).is_one_message("P2P-0002", 2, "another run")
+
+
+def test_results_are_written_though_whoever_reads_goes_away(begin: Any, tmp_path: Path) -> None:
+    process = begin("simulate", *SMALL, "--out", str(tmp_path / "out"))
+    process.stdout.close()
+    process.wait(20)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
 
 
 def test_an_interrupt_right_after_many_runs_began_is_quiet(watched: Any, family: Any, soon: Any) -> None:

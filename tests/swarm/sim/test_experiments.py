@@ -117,6 +117,18 @@ def test_an_interrupt_in_the_middle_leaves_the_rows_that_are_finished(name, monk
     assert all(isinstance(result.plot(picture), Figure) for picture in result.pictures)
 
 
+@EVERY
+def test_its_rows_have_what_many_runs_are_summed_up_by(name):
+    of = named(name)
+    columns = columns_of(run(name).rows)
+    assert set(columns) >= {*of.measures, *of.apart, *filter(None, of.measures.values())}
+    for row in run(name).rows:
+        for measure, counted in of.measures.items():
+            if counted and row[measure] is not None:
+                hits = row[measure] * row[counted] / (100 if measure.endswith("_percent") else 1)
+                assert hits == pytest.approx(round(hits), abs=1e-6), f"{measure} is a share of {counted}"
+
+
 WITH_NETWORK = [name for name in NAMES if "latency" in named(name).parameters]
 ROUGH = {
     "latency": "regions",

@@ -138,6 +138,14 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
         result().save(tmp_path / "taken")
 
 
+def test_a_file_that_cannot_be_written_whole_leaves_the_one_before(tmp_path):
+    result().save(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(TypeError):
+        result(parameters={"k": object()}).save(tmp_path)  # no JSON
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_what_a_notebook_shows_is_escaped():
     evil = "<script>alert('&')</script>"
     shown = result(rows=[{evil: evil, "x": 0.123456}, {"x": None}])

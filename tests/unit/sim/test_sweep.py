@@ -9,7 +9,7 @@ import pytest
 from p2pgrid.errors import BadExperiment, MissingExtra
 from p2pgrid.sim import sweep
 from p2pgrid.sim.experiments import named
-from p2pgrid.sim.sweep import MOST_JOBS, Job, jobs_of, merged, perform, run_all
+from p2pgrid.sim.sweep import MOST_JOBS, Job, Sweep, jobs_of, merged, perform, run_all
 
 SMALL = {"paths": (1, 2), "adversaries": (20,), "lookups": 20}
 
@@ -68,6 +68,42 @@ def test_a_sweep_on_this_machine_gives_what_direct_runs_give_in_the_order_of_its
         assert result.digest == direct.digest
         assert result.pictures.keys() == direct.pictures.keys()
     assert done[1][1].digest != done[2][1].digest
+
+
+def test_each_run_is_handed_out_when_it_is_done_whatever_becomes_of_the_others():
+    bad = Job("skademlia", 20, 1, {"colour": 1}, {"seed": 1})
+    good = jobs_of("skademlia", nodes=[20], seeds=[2, 3], parameters=SMALL)
+    handed: list[tuple[Job, str]] = []
+    told: list[int] = []
+    run_all(
+        [bad, *good],
+        processes=1,
+        told=lambda done, of: told.append(len(handed)),
+        finished=lambda job, result: handed.append((job, result.digest)),
+    )
+    assert [job for job, _ in handed] == good
+    assert told == [0, 1, 2]
+    assert len({digest for _, digest in handed}) == 2
+
+
+def test_a_sweep_is_one_result_with_rows_points_runs_and_pictures(tmp_path):
+    jobs = jobs_of("skademlia", nodes=[20], seeds=[1, 2], parameters=SMALL, vary={"k": [8, 16]})
+    bad = Job("skademlia", 20, 3, {**jobs[0].parameters, "colour": 1}, {"seed": 3, "k": 8})
+    swept = run_all([*jobs, bad], processes=2)
+    whole = swept.result()
+    rows, runs = merged(swept.done)
+    assert (whole.rows, whole.tables["runs"]) == (rows, runs)
+    assert [(row["k"], row["adversaries_percent"], row["paths"], row["runs"]) for row in whole.tables["points"]] == [
+        (k, 20, paths, 2) for k in (8, 16) for paths in (1, 2)
+    ]
+    document = whole.document()
+    assert document["parameters"] == SMALL, "what is the same in all"
+    assert document["points"] == whole.tables["points"]
+    assert [failed["error"]["code"] for failed in document["failed"]] == ["P2P-0501"]
+    assert document["complete"] is True
+    names = {path.name for path in whole.save(tmp_path)}
+    assert names >= {"points.csv", "points.parquet", "sweep-success_percent.png", "sweep-success_percent.svg"}
+    assert not Sweep(jobs, swept.done[:3], []).result().complete
 
 
 def test_what_a_run_raises_comes_out_of_the_sweep_beside_what_others_found():
