@@ -145,7 +145,7 @@ def _one(voice: Out, plan: Plan, out: Path | None) -> None:
     _show(voice, result.title, result.rows)
     voice.pairs(result.summary, "run")
     _tell_of(voice, out, result, saved)
-    _end(voice, result.complete, result.holds)
+    _end(voice, result, result.holds)
 
 
 def _many(voice: Out, plan: Plan, out: Path | None, scheduler: str | None, processes: int | None) -> None:
@@ -175,7 +175,7 @@ def _many(voice: Out, plan: Plan, out: Path | None, scheduler: str | None, proce
         voice.note(f"failed: {', '.join(f'{name}={value}' for name, value in job.varied.items())}")
         voice.warn(error)
     _tell_of(voice, out, whole, saved)
-    _end(voice, whole.complete, False if sweep.failed else whole.holds)
+    _end(voice, whole, False if sweep.failed else whole.holds)
 
 
 def _for_people(point: Row) -> Row:
@@ -230,8 +230,10 @@ def _tell_of(voice: Out, out: Path | None, result: Result, written: list[Path] |
         voice.warn(MissingExtra("Pictures need matplotlib, which is not installed.", fix="pip install 'p2pgrid[sim]'"))
 
 
-def _end(voice: Out, complete: bool, holds: bool | None) -> None:
-    if not complete:
+def _end(voice: Out, result: Result, holds: bool | None) -> None:
+    for note in result.notes:
+        voice.note(note)
+    if not result.complete:
         voice.note("interrupted; what was finished is above")
         raise typer.Exit(INTERRUPTED)
     if holds is not None:

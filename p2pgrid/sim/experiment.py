@@ -189,6 +189,8 @@ class Run:
             self._events += grid.world.events
             self._seconds += grid.world.now
             self._digests.append(grid.world.digest())
+            self.result.unjoined += grid.unjoined
+            self.result.unheld += grid.unheld
         self.grids.clear()
 
     def count(self, events: int) -> None:

@@ -14,6 +14,7 @@ from p2pgrid.dht.lookup import Lookup
 from p2pgrid.errors import BadSignature, BrokenInvariant, InvalidInput
 from p2pgrid.ids import Tag
 from p2pgrid.records import LISTING_CONTEXT, Listing, Verified
+from p2pgrid.sim.growth import Growth
 from p2pgrid.sim.invariants import leaked, under_way
 from p2pgrid.sim.keys import ModelledIdentity
 from p2pgrid.sim.latency import Regions
@@ -25,6 +26,8 @@ from p2pgrid.sim.world import World
 
 CHECK_EVERY: Final = 64
 """Datagrams of a node between two looks at its invariants: more often costs as much as the engines do."""
+GROWN_WITHIN: Final = 60.0
+"""Seconds that the last node of those that ``grow`` has to join."""
 PORT: Final = 4000
 TRIES: Final = 16
 
@@ -51,6 +54,8 @@ class Grid:
         self.limits, self.check_every = limits, check_every
         self.nodes: list[Node] = []
         self.faults: list[Exception] = []
+        self.unjoined = self.unheld = 0
+        """Joins that nobody answered, and announcements after which nobody held the listing."""
         latency = self.network.conditions.latency
         self._regions: Sequence[str] = latency.names if isinstance(latency, Regions) else ()
         self._checked: set[tuple[bytes, bytes, bytes]] = set()
@@ -104,27 +109,27 @@ class Grid:
     ) -> list[Node]:
         """``count`` nodes more, each joined through one that is up, one begun ``every`` so many seconds.
 
-        While there is no door, the next is one: open, and the first of its grid.
-        Returns when all have joined, or tried for a minute.  ``told`` hears of the share that has.
+        While there is no door, the next is one: open, and the first of its grid.  Whom nobody answers tries again, by
+        others.  Returns when all have joined, or a minute after the last began; ``unjoined`` counts those that have not
+        by then.  ``told`` hears of the share that has begun.
         """
         grown: list[Node] = []
-        joined: list[bool] = []
+        growth = Growth(self)
 
         def one_more() -> None:
             door = self.door()
             node = self.add(nat=None if door else "open")
             grown.append(node)
             told(len(grown) / count)
-            if door is not None:
-                node.join([door.address], joined.append)
-            else:
-                joined.append(True)
+            growth.join(node, door)
             if len(grown) < count:
                 self.world.after(every, one_more)
 
         if count > 0:
             one_more()
-            self.run(every * count + 60.0, lambda: len(joined) >= count)
+            self.run(every * count + GROWN_WITHIN, lambda: growth.joined >= count)
+            growth.over = True
+            self.unjoined += sum(not growth.inside(node) for node in grown)
         return grown
 
     def copy_tables(self, other: Grid) -> None:
@@ -153,9 +158,9 @@ class Grid:
         fitting = [node for node in nodes if node.up and wanted(node)]
         return choice(fitting) if fitting else None
 
-    def door(self) -> Node | None:
-        """One that others can join through."""
-        return self.anyone(lambda node: node.server and node.host.nat is None)
+    def door(self, wanted: Callable[[Node], bool] = lambda node: True) -> Node | None:
+        """One that others can join through, and as wanted."""
+        return self.anyone(lambda node: node.server and node.host.nat is None and wanted(node))
 
     def living(self) -> list[Node]:
         """Those that are up."""
@@ -191,6 +196,7 @@ class Grid:
         held: list[int] = []
         node.announce(tag, dataset, title, held.append)
         self.run(30.0, lambda: bool(held))
+        self.unheld += not any(held)
         return held[0] if held else 0
 
     def search(self, node: Node, tag: Tag, limit: int = 1000, patience: float = 60.0) -> list[Verified[Listing]]:

@@ -41,8 +41,9 @@ STYLE: Final[Any] = {
 class Result:
     """One run.
 
-    ``rows``: the experiment's own table, one row a point; ``tables``: more of them by name; ``complete``: False when
-    it was interrupted, and what was finished is here.
+    ``rows``: the experiment's own table, one row a point; ``tables``: more of them by name; ``unjoined``: joins that
+    nobody answered in its grids; ``unheld``: announcements after which nobody held the listing; ``complete``: False
+    when it was interrupted, and what was finished is here.
     """
 
     experiment: str
@@ -57,6 +58,8 @@ class Result:
     wall_seconds: float = 0.0
     peak_rss_mib: float = 0.0
     digest: str = ""
+    unjoined: int = 0
+    unheld: int = 0
     complete: bool = True
     pictures: Mapping[str, Draw] = field(default_factory=dict, repr=False)
     whole: Row | None = field(default=None, repr=False)
@@ -74,8 +77,20 @@ class Result:
             "wall_seconds": round(self.wall_seconds, 3),
             "peak_rss_mib": round(self.peak_rss_mib, 1),
             "digest": self.digest,
+            "unjoined": self.unjoined,
+            "unheld": self.unheld,
             "complete": self.complete,
         }
+
+    @property
+    def notes(self) -> list[str]:
+        """What must be known beside the figures, a sentence each: what they are of is not all that was asked for."""
+        notes = []
+        if self.unjoined:
+            notes.append(f"{self.unjoined:,} joins were answered by nobody: those nodes were not in the grid then.")
+        if self.unheld:
+            notes.append(f"{self.unheld:,} announcements ended with a listing that nobody held.")
+        return notes
 
     @property
     def holds(self) -> bool | None:
@@ -154,7 +169,8 @@ class Result:
 
     def _repr_html_(self) -> str:
         head = "".join(f"<tr><th>{_cell(k)}</th><td>{_cell(v)}</td></tr>" for k, v in self.summary.items())
-        return f"<table><caption>{_cell(self.title)}</caption>{head}</table>{_table(self.rows)}"
+        notes = "".join(f"<p>{_cell(note)}</p>" for note in self.notes)
+        return f"<table><caption>{_cell(self.title)}</caption>{head}</table>{notes}{_table(self.rows)}"
 
 
 def legend_of_both(axes: Any, other: Any) -> None:

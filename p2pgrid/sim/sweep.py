@@ -136,6 +136,8 @@ class Sweep:
         title = f"{named(experiment).title}: {len(self.done)} of {len(self.jobs)} runs"
         tables = {"points": summed, "runs": runs, **merged_tables(self.done)}
         whole = Result(experiment, title, 0, 0, parameters, rows, tables, pictures=pictures(found))
+        whole.unjoined = sum(result.unjoined for _, result in self.done)
+        whole.unheld = sum(result.unheld for _, result in self.done)
         ended = len(self.done) + len(self.failed) == len(self.jobs)
         whole.complete = ended and all(result.complete for _, result in self.done)
         whole.whole = {

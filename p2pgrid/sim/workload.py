@@ -52,13 +52,18 @@ class Workload:
     # ------------------------------------------------------------ datasets
 
     def publish(self, count: int, *, every: float = 0.1) -> None:
-        """``count`` tags more with one dataset each, by nodes by chance; returns when all are announced."""
+        """``count`` tags more with one dataset each, by nodes by chance.
+
+        Returns when all are announced, or half a minute after the last began; ``Grid.unheld`` counts those that nobody
+        but their publishers holds by then.
+        """
         announced: list[int] = []
         begun = len(self.publishers)
         for number in range(count):
             tag = normalise_tag(f"tag-{begun + number}")
             self.grid.world.after(number * every, self._publish, tag, announced)
         self.grid.run(count * every + 30.0, lambda: len(announced) >= count)
+        self.grid.unheld += count - sum(held > 0 for held in announced)
         self.grid.run(5.0)  # the outer ranges are placed after an announcement returns
 
     def _publish(self, tag: Tag, announced: list[int] | None = None) -> None:
@@ -123,11 +128,14 @@ class Workload:
         if door is None:
             return
         new = grid.add(side=door.host.side)
-        new.join([door.address])
+        new.join([door.address], self._came)
         self.births += 1
         grid.world.after(sessions.session(grid.world.random), self._leave, new, sessions)
         for tag in orphaned:
             self._publish(tag)
+
+    def _came(self, joined: bool) -> None:
+        self.grid.unjoined += not joined
 
 
 def times(finds: Sequence[Find]) -> dict[str, float | None]:
@@ -149,4 +157,4 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 
 
 def _unheard(held: int) -> None:
-    """Nobody waits for it."""
+    """Nobody waits for it: a newcomer that takes over may know nobody yet, and announces again as soon as it does."""

@@ -30,6 +30,7 @@ def measure(run: Run) -> None:
     for number in range(run.nodes - len(doors)):
         grid.world.after(number * 0.05, lambda: grid.add().join(addresses, joined.append))
     grid.run(run.nodes * 0.05 + 60.0, lambda: len(joined) >= run.nodes - len(doors))
+    grid.unjoined += run.nodes - len(doors) - sum(joined)
     others = [node for node in grid.nodes if node not in doors]
     work = Workload(grid, among=others)
     work.publish(run["tags"])

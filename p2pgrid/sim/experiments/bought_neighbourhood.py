@@ -80,6 +80,7 @@ def buy(grid: Grid, tag: Tag, count: int) -> list[Node]:
         node.join([grid.world.random.choice(doors)], joined.append)
         bought.append(node)
     grid.run(60.0, lambda: len(joined) >= count)
+    grid.unjoined += count - sum(joined)
     grid.run(60.0)
     return bought
 

@@ -55,7 +55,7 @@ def measure(run: Run) -> None:
         skew = held[-1] / typical if typical else None
         run.row(
             listings=size,
-            announced=len(announced),
+            announced=sum(holders > 0 for holders in announced),
             busiest=held[-1],
             median=typical,
             busiest_over_median=skew,
@@ -64,6 +64,7 @@ def measure(run: Run) -> None:
             search_seconds=median(seconds),
             **(run.against(skew or math.inf, BOUND, 0.0, better="less") if size >= BOUND_FROM else {}),
         )
+    grid.unheld += begun - sum(holders > 0 for holders in announced)
 
 
 def _held(node: Node) -> int:

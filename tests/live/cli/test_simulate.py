@@ -146,6 +146,18 @@ def test_a_folder_with_results_is_refused_before_anything_runs(shell: Any, tmp_p
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == written
 
 
+def test_what_must_be_known_beside_the_figures_is_told(shell: Any) -> None:
+    grid = ("grid", "--nodes", "6", "--hours", "0.01", "--set", "tags=2", "--set", "searches=4")
+    done = shell("simulate", *grid, "--set", "loss=1")
+    assert done.err.splitlines() == [
+        "5 joins were answered by nobody: those nodes were not in the grid then.",
+        "2 announcements ended with a listing that nobody held.",
+    ]
+    several = ran(shell("simulate", *grid, "--set", "loss=0,1", "--json"))
+    assert [(run["unjoined"], run["unheld"]) for run in several["runs"]] == [(0, 0), (5, 2)]
+    assert shell("simulate", *grid).err == ""
+
+
 # ---------------------------------------------------------------- many runs
 
 

@@ -52,6 +52,7 @@ def test_every_experiment_runs_small_to_its_end(name):
     assert result.nodes == NODES
     assert result.rows
     assert result.events > 0
+    assert result.notes == []
     assert all(0 <= share <= 1 for share in shares(result))
 
 
@@ -163,6 +164,7 @@ def test_it_ends_where_no_packet_arrives_and_its_pictures_are_drawn(name):
     result = named(name).run(nodes=NODES, seed=5, parameters={**SMALL[name], "loss": 1.0})
     assert result.complete
     assert found(result) < 0.6, "no more than what searchers hold themselves"
+    assert result.unjoined + result.summary["unheld"] > 0
     assert all(isinstance(result.plot(picture), Figure) for picture in result.pictures)
 
 

@@ -58,6 +58,62 @@ def test_everybody_joins_as_a_grid_grows():
     assert all(len(node.engine.table) for node in more)
 
 
+def grids(grid: Grid) -> list[int]:
+    """How many nodes each part of it has that knows nobody of the others."""
+    known = {node: {peer.id for peer in node.engine.table.peers()} for node in grid.nodes}
+    left, sizes = set(grid.nodes), []
+    while left:
+        part = [left.pop()]
+        for node in part:
+            met = {other for other in left if other.identity.id in known[node] or node.identity.id in known[other]}
+            left -= met
+            part += met
+        sizes.append(len(part))
+    return sorted(sizes)
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+@pytest.mark.parametrize("loss", [0.1, 0.2, 0.3])
+def test_a_grid_that_grows_where_packets_get_lost_is_one(loss, seed):
+    grid = Grid(seed, conditions=Conditions(LogNormal(), loss=loss))
+    grid.grow(30)
+    assert grid.unjoined == 0
+    assert grids(grid) == [30]
+
+
+def test_a_grid_says_how_many_did_not_join():
+    grid = Grid(1)
+    first, *_ = grid.grow(10)
+    assert grid.unjoined == 0
+    grid.part([first, *grid.nodes])
+    began = grid.world.now
+    grid.grow(4)  # on no side: nobody of the others hears them
+    assert grid.unjoined == 4
+    assert grid.world.now - began >= 60.0
+    grid.part()
+    grid.grow(3)
+    assert grid.unjoined == 4
+
+
+def test_who_dies_while_it_tries_to_join_has_not_joined():
+    grid = Grid(1)
+    grid.grow(3)
+    grid.part(list(grid.nodes))
+    grid.world.after(1.0, lambda: grid.nodes[-1].crash())
+    (late,) = grid.grow(1)
+    assert not late.up
+    assert grid.unjoined == 1
+
+
+def test_an_announcement_after_which_nobody_holds_the_listing_is_counted():
+    grid = settled(6)
+    assert grid.announce(grid.nodes[0], TAG, dataset(1)) > 0
+    assert grid.unheld == 0
+    grid.part(grid.nodes[:1], grid.nodes[1:])
+    assert grid.announce(grid.nodes[0], normalise_tag("other"), dataset(1)) == 0
+    assert grid.unheld == 1
+
+
 def test_nodes_have_address_groups_and_identities_of_their_own():
     grid = Grid(1)
     nodes = [grid.add() for _ in range(600)]

@@ -128,6 +128,17 @@ def test_events_and_seconds_are_those_of_all_grids_and_what_was_counted_beside()
     assert (result.events, result.virtual_seconds) == (13, 3.0)
 
 
+def test_joins_and_listings_that_failed_in_any_of_its_grids_are_in_the_result():
+    def failing(run: Run) -> None:
+        for unjoined, unheld in ((1, 0), (2, 5), (0, 0)):
+            grid = run.grid()
+            grid.unjoined, grid.unheld = unjoined, unheld
+
+    result = made(failing).run()
+    assert (result.unjoined, result.unheld) == (3, 5)
+    assert (result.summary["unjoined"], result.summary["unheld"]) == (3, 5)
+
+
 def test_the_digest_is_that_of_the_grids_and_of_what_was_noted_beside():
     def noting(run: Run) -> None:
         grid = run.grid()

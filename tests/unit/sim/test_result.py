@@ -52,6 +52,20 @@ def test_a_result_holds_when_every_point_with_a_reference_does(verdicts, holds):
     assert result(rows=[{"holds": verdict} for verdict in verdicts]).holds is holds
 
 
+def test_what_must_be_known_beside_the_figures_is_told(tmp_path):
+    made = result(unjoined=3, unheld=1_200)
+    assert made.notes == [
+        "3 joins were answered by nobody: those nodes were not in the grid then.",
+        "1,200 announcements ended with a listing that nobody held.",
+    ]
+    assert all(note in made._repr_html_() for note in made.notes)
+    made.save(tmp_path)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["unjoined"], summary["unheld"]) == (3, 1200)
+    assert result().notes == []
+    assert "<p>" not in result()._repr_html_()
+
+
 def test_frames_have_the_rows_of_the_experiment_and_of_each_table():
     made = result()
     assert list(made.frame().columns) == ["x", "share", "name", "holds"]
