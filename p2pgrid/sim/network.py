@@ -112,7 +112,6 @@ class Network:
     def __init__(self, world: World, conditions: Conditions | None = None) -> None:
         self.world = world
         self.conditions = conditions or Conditions()
-        self.hosts: list[Host] = []
         self.watch: Callable[[bytes, Endpoint, Endpoint], bool] | None = None
         self.sent = self.out = self.dropped = 0
         """Packets, bytes with their headers, and packets that a host's uplink had no room for."""
@@ -138,13 +137,11 @@ class Network:
             host = Host(self.made, ("192.168.1.2", endpoint[1]), place, region, Nat(nat, endpoint[0]))
             self._nats[endpoint[0]] = host
         self.made += 1
-        self.hosts.append(host)
         return host
 
     def remove(self, host: Host) -> None:
         """Nobody lives there any more; what is under way to it is lost."""
         host.up, host.program = False, None
-        self.hosts.remove(host)
         if host.nat is None:
             del self._at[host.endpoint]
         else:

@@ -238,7 +238,7 @@ def test_a_removed_node_is_forgotten_and_its_peers_go_on():
     gone = grid.nodes[5]
     grid.remove(gone)
     assert gone not in grid.nodes
-    assert gone.host not in grid.network.hosts
+    assert grid.network.at(gone.address) is None
     assert gone.identity.id not in grid.nearest(gone.identity.id, 15)
     grid.run(600.0)
     assert all(
