@@ -51,6 +51,10 @@ class Order:
     seed: int
 
 
+Started = tuple[str, DhtNode, "Node | None", tuple[str, ...]]
+"""Name, DHT, the node around it where there is one, and names of what it published."""
+
+
 @dataclass(slots=True)
 class Share:
     """Nodes on the running loop."""
@@ -63,27 +67,24 @@ class Share:
     dead: set[int] = field(default_factory=set)
     told: bool = False
     """Whether the swarm has its members."""
+    _begun: list[asyncio.Task[Started]] = field(default_factory=list)
+    """Starts that are under way, or not looked at yet."""
 
     async def start(self) -> list[Member]:
-        """Bring all up, each through some that are up already; then publish what is to be published."""
+        """Bring all up, each through some that are up already; then publish what is to be published.
+
+        Whatever ends it early, ``close`` ends what it began.
+        """
         order, chance = self.order, random.Random(self.order.seed)  # noqa: S311 - who joins through whom
         names = list(order.names)
         while names:
             up = [member.dht for member in self.members] or list(order.bootstrap)
             batch, names = names[: AT_ONCE if up else 1], names[AT_ONCE if up else 1 :]
             doors = [chance.sample(up, min(DOORS, len(up))) for _ in batch]
-            begun = [asyncio.ensure_future(self._start_one(*each)) for each in zip(batch, doors, strict=True)]
-            try:
-                await asyncio.wait(begun)
-            except asyncio.CancelledError:
-                await asyncio.wait(begun)  # they come up all the same, to be closed: half of a node cannot be
-                raise
-            finally:
-                for one in begun:
-                    if one.done() and not one.cancelled() and one.exception() is None:
-                        self._keep(*one.result())
-            for one in begun:
-                one.result()
+            self._begun = [asyncio.create_task(self._start_one(*each)) for each in zip(batch, doors, strict=True)]
+            await asyncio.wait(self._begun)
+            if errors := self._look():
+                raise errors[0]
         return self.members
 
     def status(self) -> list[dict[str, Any]]:
@@ -116,7 +117,10 @@ class Share:
                     await domain.close()
 
     async def close(self) -> None:
-        """End all."""
+        """End all.  Those that are on their way come up first: half of a node cannot be closed."""
+        if self._begun:
+            await asyncio.wait(self._begun)
+            self._look()
         domains, self.domains = self.domains, []
         full = {id(domain.dht) for domain in domains}
         await asyncio.gather(*(domain.close() for domain in domains), return_exceptions=True)
@@ -124,7 +128,19 @@ class Share:
 
     # ------------------------------------------------------------ inside
 
-    async def _start_one(self, name: str, doors: Sequence[str]) -> tuple[str, DhtNode, Node | None, tuple[str, ...]]:
+    def _look(self) -> list[BaseException]:
+        """Keep those that came up of the starts that are over; why the others did not."""
+        begun, self._begun = self._begun, []
+        errors = []
+        for one in begun:
+            error = asyncio.CancelledError() if one.cancelled() else one.exception()
+            if error is None:
+                self._keep(*one.result())
+            else:
+                errors.append(error)
+        return errors
+
+    async def _start_one(self, name: str, doors: Sequence[str]) -> Started:
         order = self.order
         datasets = order.datasets.get(name, ())
         if not (order.full or datasets):

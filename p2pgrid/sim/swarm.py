@@ -136,7 +136,19 @@ class Swarm:
         await asyncio.gather(*(part.kill(sorted(names)) for part in self._parts))
 
     async def close(self) -> None:
-        """End all nodes and processes, and remove what they wrote."""
+        """End all nodes and processes, and remove what they wrote; to the end, however often that is cancelled."""
+        closing = asyncio.create_task(self._close())
+        given_up: asyncio.CancelledError | None = None
+        while not closing.done():
+            try:
+                await asyncio.wait([closing])
+            except asyncio.CancelledError as error:
+                given_up = error
+        closing.result()
+        if given_up is not None:
+            raise given_up
+
+    async def _close(self) -> None:
         parts, self._parts = self._parts, []
         try:
             await asyncio.gather(*(part.close() for part in reversed(parts)), return_exceptions=True)

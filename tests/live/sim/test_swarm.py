@@ -25,6 +25,8 @@ from p2pgrid import aio
 from p2pgrid.dht import DhtNode
 from p2pgrid.errors import InternalError, InvalidInput, NoBootstrap, Unreachable
 from p2pgrid.sim import Swarm
+from p2pgrid.sim.share import Order, Share
+from p2pgrid.sim.swarm import FIRST
 
 OWNER = {"email": "info@openmined.org", "password": "changethis"}
 JANE = {"email": "jane@caltech.edu", "password": "abc123"}
@@ -422,6 +424,60 @@ async def test_a_start_that_is_given_up_leaves_nothing(scratch: Path, processes:
     assert gone(set(children()) - before, 0)
     assert sockets() == held
     assert os.listdir(scratch) == []
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Nodes after a swarm's first ones wait for it before they start."""
+    opened, begin, begun = asyncio.Event(), DhtNode.start, []
+
+    async def start(*arguments: Any, **more: Any) -> DhtNode:
+        begun.append(arguments)
+        if len(begun) > FIRST:
+            await opened.wait()
+        return await begin(*arguments, **more)
+
+    monkeypatch.setattr(DhtNode, "start", start)
+    return opened
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+async def test_a_start_that_is_given_up_several_times_leaves_nothing(
+    gate: asyncio.Event, scratch: Path, times: int
+) -> None:
+    held = sockets()
+    grid = Swarm(12)
+    starting = asyncio.create_task(grid.__aenter__())
+    await until(lambda: grid.up == FIRST and len(asyncio.all_tasks()) > FIRST)
+    for _ in range(times):
+        starting.cancel()
+        for _ in range(10):  # whoever heard of it cleans up, and waits for the gate
+            await asyncio.sleep(0)
+        assert not starting.done(), "half of a node cannot be closed"
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert sockets() == held
+    assert os.listdir(scratch) == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_share_that_is_given_up_twice_is_closed_with_all_that_it_began(gate: asyncio.Event) -> None:
+    held = sockets()
+    names = [f"node-{number}" for number in range(FIRST + 5)]
+    share = Share(Order(0, names, False, {}, ["127.0.0.1:9"], "127.0.0.1", "", 1))
+    starting = asyncio.create_task(share.start())
+    await until(lambda: sockets() == held + FIRST)
+    starting.cancel()
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    closing = asyncio.create_task(share.close())
+    gate.set()
+    await closing
+    assert len(share.dht) == len(names), "all came up, to be closed"
+    assert sockets() == held
 
 
 async def test_two_swarms_at_once_do_not_disturb_each_other() -> None:
