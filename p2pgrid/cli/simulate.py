@@ -40,9 +40,9 @@ NEEDED: Final = 1 << 20
 
 def experiment_names(incomplete: str) -> list[str]:
     """For the shell's completion."""
-    from p2pgrid.sim.experiments import MODULES
+    from p2pgrid.sim.experiments import NAMES
 
-    return [name for name in (module.replace("_", "-") for module in MODULES) if name.startswith(incomplete)]
+    return [name for name in NAMES if name.startswith(incomplete)]
 
 
 def simulate(

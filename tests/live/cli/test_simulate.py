@@ -338,6 +338,7 @@ def test_an_interrupt_right_after_many_runs_began_is_quiet(watched: Any, family:
     ("words", "code", "says"),
     [
         (["no-such"], "P2P-0501", "no-such"),
+        (["hot_tag"], "P2P-0501", "Did you mean hot-tag?"),
         ([], "P2P-0900", "experiment"),
         (["churn", "--nodes", "1"], "P2P-0900", "--nodes"),
         (["churn", "--nodes", "many"], "P2P-0900", "--nodes"),

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from p2pgrid.sim import Result, experiment, world
-from p2pgrid.sim.experiments import MODULES, named
+from p2pgrid.sim.experiments import NAMES, named
 from p2pgrid.sim.result import columns_of
 from p2pgrid.sim.workload import times
 
@@ -26,7 +26,6 @@ SMALL = {
     "bootstrap-loss": {"doors": 2, "tags": 4, "searches": 4, "after": [1.0, 30.0], "restarts": 2},
     "flash-crowd": {"before": 6, "seconds": 2.0, "tags": 4, "searches": 4, "after": [1.0]},
 }
-NAMES = [module.replace("_", "-") for module in MODULES]
 EVERY = pytest.mark.parametrize("name", NAMES)
 
 

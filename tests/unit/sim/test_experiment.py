@@ -14,7 +14,7 @@ from p2pgrid.errors import BadExperiment
 from p2pgrid.sim import experiment
 from p2pgrid.sim.conditions import network
 from p2pgrid.sim.experiment import MOST_NODES, Experiment, Run
-from p2pgrid.sim.experiments import MODULES, everyone, named
+from p2pgrid.sim.experiments import NAMES, everyone, named
 from p2pgrid.sim.latency import Constant
 from p2pgrid.sim.network import Conditions
 from p2pgrid.sim.result import Result
@@ -260,16 +260,28 @@ def test_more_and_less_only_ever_forgive(measured, reference, tolerance):
     assert more or less
 
 
-def test_experiments_are_found_by_their_names_in_both_spellings():
-    for module, found in zip(MODULES, everyone(), strict=True):
-        assert found.name == module.replace("_", "-")
-        assert named(found.name) is named(module) is found
+def test_experiments_are_found_by_their_names():
+    for name, found in zip(NAMES, everyone(), strict=True):
+        assert found.name == name
+        assert named(name) is found
 
 
-@pytest.mark.parametrize("name", ["", "nothing", "__init__", "../grid", "grid.measure"])
+@pytest.mark.parametrize("name", ["", "nothing", "__init__", "../grid", "grid.measure", "experiments", " grid"])
 def test_an_experiment_that_does_not_exist_is_refused(name):
     with pytest.raises(BadExperiment, match="no experiment"):
         named(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("hot_tag", "hot-tag"), ("Hops", "hops"), ("bootstrap", "bootstrap-loss"), ("flash-crwod", "flash-crowd")],
+)
+def test_a_name_that_is_nearly_one_is_refused_with_the_one_that_was_meant(name, meant):
+    with pytest.raises(BadExperiment, match=rf"Did you mean {meant}\?"):
+        named(name)
+    with pytest.raises(BadExperiment) as caught:
+        named("nothing")
+    assert "Did you mean" not in str(caught.value)
 
 
 @pytest.mark.parametrize("found", everyone(), ids=lambda found: found.name)
