@@ -37,6 +37,7 @@ def test_what_nobody_but_its_publisher_holds_is_counted():
     work.publish(5)
     assert work.grid.unheld == 5
     work.grid.part()
+    work.grid.run(30.0)  # until they have heard each other again
     work.publish(1)
     assert work.grid.unheld == 5
 
