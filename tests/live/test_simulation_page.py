@@ -33,7 +33,10 @@ def test_every_snippet_of_the_page_runs(number: int, tmp_path: Path) -> None:
 
 
 def test_every_study_of_the_page_can_be_run(tmp_path: Path) -> None:
-    (study,) = blocks("toml")
-    path = tmp_path / "study.toml"
-    path.write_text(study, encoding="utf-8")
-    assert len(plan.read(str(path)).jobs()) == 6
+    (tmp_path / "rtt.csv").write_text("20\n35\n80\n")
+    runs = []
+    for study in blocks("toml"):
+        path = tmp_path / "study.toml"
+        path.write_text(study.replace("rtt.csv", str(tmp_path / "rtt.csv")), encoding="utf-8")
+        runs.append(len(plan.read(str(path)).jobs()))
+    assert runs == [3, 6]
