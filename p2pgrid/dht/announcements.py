@@ -23,7 +23,7 @@ FIRST_PAUSE: Final = 30.0
 
 
 class Announcement:
-    """One listing of ours.  ``due``: the engine's time of its next round.
+    """One listing of ours.  ``begun`` and ``due``: the engine's time of its last round and of its next.
 
     ``again``: when a round may come earlier because more nodes could hold it than do, or because the grid has grown
     beyond the ``depth`` (log2 of its nodes) of the last round; ``pause``: how long until then.
@@ -34,6 +34,7 @@ class Announcement:
     __slots__ = (
         "again",
         "anywhere",
+        "begun",
         "busy",
         "dataset",
         "depth",
@@ -49,7 +50,7 @@ class Announcement:
 
     def __init__(self, tag: Tag, dataset: bytes, title: str) -> None:
         self.tag, self.dataset, self.title = tag, dataset, title
-        self.due = 0.0
+        self.due = self.begun = 0.0
         self.again = 0.0
         self.depth = 0.0
         self.pause = FIRST_PAUSE

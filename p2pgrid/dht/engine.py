@@ -496,6 +496,7 @@ class Engine:
         if peer.fails >= self.limits.fails or (peer.fails >= 2 and (bucket.replacement_nodes or self._heirs(peer))):
             self.table.remove_contact(peer)
             self._depth = -1
+            self.upkeep.lost(bucket, now)
             self.gone_peers.lose(peer, now)
             session = self._channel.sessions.to(peer.key)
             if session is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Final, Literal
 
 from p2pgrid.dht.contacts import Peer
@@ -44,26 +44,31 @@ def probe_interval(peers: int, limits: Limits) -> float:
     return rounds * probe_round(peers, limits) + calm_turn(peers, limits)
 
 
-def probe_round(peers: int, limits: Limits, calm: bool = True) -> float:
-    """Seconds within which each of so many peers is heard: asked by us or, when they are many, us by it.
+def probe_round(peers: int, limits: Limits) -> float:
+    """Seconds within which each of so many peers is heard, at most: asked by us or, when they are many, us by it.
 
     Of two that know each other one probe a round is enough for both; but each asks at least every other time, as who
     is asked learns nothing of the other's load and round trips, and not whether it answers at all.
     """
-    quickest = max(limits.probe_age, ceil(peers / limits.probes) * limits.probe_gap)
-    return max(quickest, CALM_ROUND * min(1.0, peers / CALM_PEERS - 1.0)) if calm else quickest
+    return max(quickest_round(peers, limits), CALM_ROUND * min(1.0, peers / CALM_PEERS - 1.0))
+
+
+def quickest_round(peers: int, limits: Limits) -> float:
+    """The same at least: while peers die all the time."""
+    return max(limits.probe_age, ceil(peers / probes(peers, limits)) * limits.probe_gap)
 
 
 def probes(peers: int, limits: Limits) -> int:
     """How many of so many peers are probed in a turn, at most."""
-    return limits.probes if peers <= CALM_PEERS else 2 * limits.probes
+    return limits.probes if peers <= CALM_PEERS else 4 * limits.probes
 
 
-def calm_turn(peers: int, limits: Limits) -> float:
-    """Seconds that a turn of upkeep takes when there is nothing to do but to probe so many peers."""
+def calm_turn(peers: int, limits: Limits, within: float = inf) -> float:
+    """Seconds that a turn of upkeep takes when there is nothing to do but to probe so many peers ``within`` a time."""
     if peers <= CALM_PEERS:
         return limits.probe_gap
-    return max(limits.probe_gap, min(CALM_TURN, probe_round(peers, limits) / ceil(peers / probes(peers, limits))))
+    within = min(within, probe_round(peers, limits))
+    return max(limits.probe_gap, min(CALM_TURN, within / ceil(peers / probes(peers, limits))))
 
 
 @dataclass(frozen=True, slots=True)

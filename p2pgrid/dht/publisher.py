@@ -44,6 +44,7 @@ class Publisher:
         self._keep(listing)
         one.busy = True
         one.rounds += 1
+        one.begun = now
         one.depth = engine.depth()
         number = one.rounds
         one.due = now + engine.limits.listing_ttl / 3 * (0.9 + 0.2 * engine.chance())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from p2pgrid.dht.announcements import Announcement
 from p2pgrid.dht.contacts import Contact, Endpoint, Peer
-from p2pgrid.dht.health import CALM_PEERS, calm_turn, probe_round, probes
+from p2pgrid.dht.health import CALM_PEERS, CALM_ROUND, calm_turn, probe_round, probes, quickest_round
 from p2pgrid.dht.limits import Limits
 from p2pgrid.dht.messages import Pong
 from p2pgrid.dht.routing import Bucket
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from p2pgrid.dht.engine import Engine
 
 FORGET_EVERY: Final = 300.0
+THIN_PAUSE: Final = 30.0
+"""Seconds between two lookups of a range whose peers die."""
+KEPT_ROUNDS: Final = 6
+"""While rounds are shorter than the first, as so many peers die, our listings are placed anew every so many of them."""
+FIRST_ROUND: Final = 60.0
+SLOWER: Final = 1.03
+QUICKER: Final = 0.8
+"""Seconds of the first round of probes.  Each probe that is answered makes rounds so much longer, each that is not so
+much shorter: where peers come and go, one probe in nine finds a dead one, however long they stay."""
 MANY_FAIL: Final = 16
 """When more than this part of the table did not answer when last asked, the others are asked without delay."""
 SOONER: Final = 0.85
@@ -69,11 +78,14 @@ class Upkeep:
         "_seek_at",
         "_sweep",
         "_tick",
+        "_within",
         "due",
     )
 
     def __init__(self, engine: Engine, limits: Limits, now: float) -> None:
         self._engine, self._limits = engine, limits
+        self._within = FIRST_ROUND
+        """Seconds of a round that suits how many peers are found dead."""
         self._calm = False
         """Whether there is nothing to do but to probe."""
         self._tick = now + limits.probe_gap * engine.chance()
@@ -130,7 +142,7 @@ class Upkeep:
             elif before:  # some whom we lost meanwhile lost us as well, and are left alone for a while
                 self._own_at = now + self._limits.silent_pause + FILL_AFTER * self._engine.chance()
             self._calm = not self._busy(now)
-            turn = calm_turn(len(table), self._limits) if self._calm else self._limits.probe_gap
+            turn = calm_turn(len(table), self._limits, self._within) if self._calm else self._limits.probe_gap
             self._tick = now + turn * (0.75 + 0.5 * self._engine.chance())
             if self._calm and self._engine.gone_peers.waiting():
                 self._tick = min(self._tick, max(self._seek_at, now + self._limits.probe_gap))
@@ -182,6 +194,11 @@ class Upkeep:
         self._tick = min(self._tick, now + self._limits.probe_gap)
         self.due = min(self.due, self._tick)
 
+    def lost(self, bucket: Bucket, now: float) -> None:
+        """Somebody left this range dead: when few are left it is looked up soon, for those that came since."""
+        if len(bucket) < self._limits.k // 4 and now - bucket.last_updated >= THIN_PAUSE:
+            bucket.last_updated = min(bucket.last_updated, now - self._limits.refresh)
+
     def hurry(self, now: float) -> None:
         """There is something to do: let the next turn come soon."""
         self._tick = min(self._tick, now + 1.0)
@@ -212,11 +229,23 @@ class Upkeep:
 
     def _probe(self, now: float) -> None:
         def answered(pong: Pong | None, rtt: float) -> None:
+            self._within = min(CALM_ROUND, self._within * (SLOWER if pong is not None else QUICKER))
+
+        def again(pong: Pong | None, rtt: float) -> None:
             """The engine has noted all there is to note."""
 
         for peer in self._whom(now):
             peer.probed = now
-            self._engine.ping(peer, False, answered, now)
+            self._engine.ping(peer, False, again if peer.fails else answered, now)
+
+    def _every(self, size: int) -> float:
+        """Seconds within which each of so many peers is to be heard."""
+        limits = self._limits
+        quickest = quickest_round(size, limits)
+        if MANY_FAIL * len(self._failing) > size:
+            return quickest
+        self._within = max(self._within, quickest)
+        return min(self._within, probe_round(size, limits))
 
     def _whom(self, now: float) -> list[Peer]:
         """The peers to probe: those that were not heard for longest, and one that failed.
@@ -228,7 +257,7 @@ class Upkeep:
         failed = [peer for peer in self._failing.values() if now - peer.probed >= limits.probe_gap]
         chosen: list[Peer] = []
         size = len(table)
-        every = probe_round(size, limits, MANY_FAIL * len(self._failing) <= size)
+        every = self._every(size)
 
         def due(peer: Peer) -> float:
             return self._due(peer, size, every)
@@ -308,6 +337,7 @@ class Upkeep:
         def answered(pong: Pong | None, rtt: float) -> None:
             if pong is not None:
                 self._seek, self._seek_at = SEEK_FIRST, 0.0
+                self.hurry(now + rtt)
                 engine.walk(engine.own_id(), lambda found, at: None, now + rtt)
 
         engine.ping(lost, False, answered, now)
@@ -326,9 +356,10 @@ class Upkeep:
         publisher = engine.publisher
         announcements = publisher.announcements.all()
         possible = publisher.possible_holders()
+        holders_live = KEPT_ROUNDS * self._within if self._within < FIRST_ROUND else inf
         waiting: list[tuple[bool, float, int]] = []
         for number, one in enumerate(announcements):
-            due = one.due <= now or publisher.announcements.odd(one)
+            due = min(one.due, one.begun + holders_live) <= now or publisher.announcements.odd(one)
             scarce = len(one.held) < possible or engine.depth() > one.depth
             if not one.busy and (due or (scarce and one.again <= now)):
                 waiting.append((not due, one.due if due else one.again, number))

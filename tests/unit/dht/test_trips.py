@@ -63,7 +63,7 @@ def test_its_own_word_and_its_silence_count() -> None:
 
 def test_a_probe_interval_grows_with_the_table() -> None:
     limits = Limits(probe_age=15.0, probe_gap=5.0)
-    assert [probe_interval(peers, limits) for peers in (0, 6, 8, 16, 100)] == [20.0, 20.0, 25.0, 45.0, 1836.0]
+    assert [probe_interval(peers, limits) for peers in (0, 6, 8, 16, 100)] == [20.0, 20.0, 25.0, 45.0, 1860.0]
     for peers in (17, 24, 32, 100, 360):
         longest = probe_round(peers, limits) + 1.25 * calm_turn(peers, limits)
         assert longest < min(limits.session_idle, limits.move_after)
