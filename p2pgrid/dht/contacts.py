@@ -21,7 +21,9 @@ PACKED_V4: Final = KEY + 2 + 4
 PACKED_V6: Final = KEY + 2 + 16
 PACKED_SIZES: Final = (PACKED_V4, PACKED_V6)
 REMEMBERED: Final = 16_384
-"""Contacts and addresses of which is known what they are."""
+"""Addresses of which is known what they are."""
+TOLD: Final = 4096
+"""Contacts that are known by their bytes: 2.5 MB for the whole process."""
 SITE_FACTOR: Final = 4
 """Of one /48 of IPv6 (``site_of``), so many times what one /64 may have: an owner has more subnets than one."""
 LOOPBACK_V6: Final = bytes(15) + b"\x01"
@@ -48,7 +50,7 @@ class Contact(Node):  # type: ignore[misc]
         self._packed = packed
 
     @staticmethod
-    @lru_cache(maxsize=REMEMBERED)
+    @lru_cache(maxsize=TOLD)
     def unpack(packed: bytes) -> Contact:
         """Read 38 (IPv4) or 50 (IPv6) bytes: key, port, address.  Raises ``Malformed``.
 

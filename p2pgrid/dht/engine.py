@@ -349,7 +349,7 @@ class Engine:
         peer = session.peer
         if accept is not None:
             peer.server = bool(accept.flags & SERVER)
-            peer.http, peer.name = accept.http, accept.name
+            peer.http, peer.name, peer.fails = accept.http, accept.name, 0
             self.profile.observed(peer.endpoint, accept.observed)
         self._heard(peer, now)
         self._silence.heard(peer.key, session.endpoint, now)
@@ -471,10 +471,9 @@ class Engine:
         call.waiter.failed(call, now)
 
     def _tries(self, call: Call, peer: Peer | None) -> int:
-        """How often it is sent: once to whoever failed just before, and no third time when nobody waits any more."""
-        if peer is None:
-            return min(self.limits.tries, 2) if call.waiter.over else self.limits.tries
-        return 1 if peer.fails else self.limits.tries
+        """How often it is sent: not a third time to whoever failed before, nor to a stranger when nobody waits."""
+        hopeless = call.waiter.over if peer is None else peer.fails
+        return min(self.limits.tries, 2) if hopeless else self.limits.tries
 
     def _leave_alone(self, contact: Contact, now: float) -> None:
         """Not even a handshake was answered there, though others did answer since."""
@@ -532,7 +531,7 @@ class Engine:
             self.counters["unasked"] += 1
             return
         self.calls.measured(call, peer, now)
-        peer.probed = now
+        peer.probed, peer.fails = now, 0  # what it asks clears nothing: one that never answers must leave the table
         if isinstance(answer, Pong):
             peer.busy = answer.state == messages.BUSY
             peer.seq, peer.name = answer.seq, answer.name if answer.name.isprintable() else ""
@@ -540,7 +539,6 @@ class Engine:
 
     def _heard(self, peer: Peer, now: float) -> None:
         self.heard_any = now
-        peer.fails = 0
         if now - peer.heard > 1.0 and peer.server:
             bucket = self.table.buckets[self.table.index(peer.long_id)]
             if bucket.nodes.get(peer.id) is peer:

@@ -111,7 +111,7 @@ class Limits:
     """Listings in one answer, if the datagram holds them."""
 
     probe_gap: float = 5.0
-    """A turn of upkeep in this time, and up to four times as long when all is calm (``health.calm_turn``): what an idle
+    """A turn of upkeep in this time, and up to a minute when all is calm (``health.calm_turn``): what an idle
     node sends does not grow with its table."""
     probes: int = 2
     """Peers asked in one turn whether they are there, beside one that failed to answer."""

@@ -31,8 +31,11 @@ KEPT_ROUNDS: Final = 6
 FIRST_ROUND: Final = 60.0
 SLOWER: Final = 1.03
 QUICKER: Final = 0.8
-"""Seconds of the first round of probes.  Each probe that is answered makes rounds so much longer, each that is not so
-much shorter: where peers come and go, one probe in nine finds a dead one, however long they stay."""
+"""Seconds of the first round of probes.  Each probe that is answered makes rounds so much longer, each peer found dead
+so much shorter: where peers come and go, one probe in nine finds a dead one, however long they stay."""
+SORTED_AGAIN: Final = 8
+"""Times in a round that those to be probed are put in order: most were heard meanwhile, and are passed over."""
+SOON: Final = 1.0
 MANY_FAIL: Final = 16
 """When more than this part of the table did not answer when last asked, the others are asked without delay."""
 SOONER: Final = 0.85
@@ -196,12 +199,13 @@ class Upkeep:
 
     def lost(self, bucket: Bucket, now: float) -> None:
         """Somebody left this range dead: when few are left it is looked up soon, for those that came since."""
+        self._within *= QUICKER
         if len(bucket) < self._limits.k // 4 and now - bucket.last_updated >= THIN_PAUSE:
             bucket.last_updated = min(bucket.last_updated, now - self._limits.refresh)
 
     def hurry(self, now: float) -> None:
         """There is something to do: let the next turn come soon."""
-        self._tick = min(self._tick, now + 1.0)
+        self._tick = min(self._tick, now + SOON)
         self.due = min(self.due, self._tick)
 
     def _join_again(self, now: float) -> None:
@@ -229,14 +233,12 @@ class Upkeep:
 
     def _probe(self, now: float) -> None:
         def answered(pong: Pong | None, rtt: float) -> None:
-            self._within = min(CALM_ROUND, self._within * (SLOWER if pong is not None else QUICKER))
-
-        def again(pong: Pong | None, rtt: float) -> None:
-            """The engine has noted all there is to note."""
+            if pong is not None:
+                self._within = min(CALM_ROUND, self._within * SLOWER)
 
         for peer in self._whom(now):
             peer.probed = now
-            self._engine.ping(peer, False, again if peer.fails else answered, now)
+            self._engine.ping(peer, False, answered, now)
 
     def _every(self, size: int) -> float:
         """Seconds within which each of so many peers is to be heard."""
@@ -262,7 +264,7 @@ class Upkeep:
         def due(peer: Peer) -> float:
             return self._due(peer, size, every)
 
-        if size <= CALM_PEERS or not self._round:
+        if size <= CALM_PEERS or not self._round or now - self._round_at >= every / SORTED_AGAIN:
             self._round, self._round_at = deque(sorted(table.peers(), key=due)), now
         while self._round and len(chosen) < probes(size, limits):
             peer = self._round.popleft()
@@ -282,8 +284,8 @@ class Upkeep:
         if size > CALM_PEERS:  # who was asked is the next to ask
             asker = peer.heard <= peer.probed
             return peer.heard + every if asker else min(peer.heard + SOONER * every, peer.probed + 2 * every)
-        # So that a small grid is shown with its names at once, who told none yet is asked in any case.
-        return peer.probed + self._limits.probe_age if size > FEW or peer.seq else -inf
+        # So that a small grid is shown with its names at once, who told none yet is asked soon.
+        return peer.probed + (self._limits.probe_age if size > FEW or peer.seq else SOON)
 
     def _refresh(self, now: float) -> None:
         engine = self._engine
@@ -336,6 +338,7 @@ class Upkeep:
 
         def answered(pong: Pong | None, rtt: float) -> None:
             if pong is not None:
+                engine.gone_peers.back(lost.id)  # once, also when it came back as a client and is in no table
                 self._seek, self._seek_at = SEEK_FIRST, 0.0
                 self.hurry(now + rtt)
                 engine.walk(engine.own_id(), lambda found, at: None, now + rtt)

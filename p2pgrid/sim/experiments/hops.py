@@ -44,13 +44,15 @@ def measure(run: Run) -> None:
     """Of each k: the smallest size, and its hops."""
     for number, (k, size, tables) in enumerate(parts):
         run.step(number, len(parts))
-        grid = run.grid(limits=Limits(k=k, paths=PATHS, probe_gap=NEVER))
+        at_rest = Limits(k=k, paths=PATHS, probe_gap=NEVER)
         if tables == "grown":
             grown = run.grid(limits=Limits(k=k, paths=PATHS))
             grown.grow(size)
             grown.run(60.0)
+            grid = run.grid(limits=at_rest)
             grid.copy_tables(grown)
         else:
+            grid = run.grid(limits=at_rest)
             for _ in range(size):
                 grid.add()
             grid.acquaint()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from p2pgrid.dht.contacts import Contact
 from p2pgrid.dht.engine import Engine
 from p2pgrid.dht.health import probe_interval, probe_round, state_of
 from p2pgrid.dht.trips import median
@@ -20,15 +19,6 @@ def state(teller: Engine, of: Engine, now: float) -> str:
     if known is not None:
         return state_of(known, teller.limits)
     return "offline" if of.identity.id in {peer.id for peer in teller.gone_peers.since(now)} else "unknown"
-
-
-class MuteDesk:
-    """Answers nothing."""
-
-    state = 0
-
-    def answer(self, *asked: Any) -> bytes:
-        return b""
 
 
 def in_bucket(teller: Engine, peer: Any) -> bool:
@@ -193,24 +183,6 @@ def test_of_two_that_know_each_other_one_asks_a_round_and_each_in_turn(swarm: An
     began = swarm.now
     swarm.run(probe_interval(len(one.table), one.limits))
     assert all(peer.probed >= began for peer in one.table.peers())
-
-
-def test_who_asks_and_never_answers_leaves_the_table(swarm: Any) -> None:
-    """To speak to us keeps nobody in our table that answers nothing."""
-    nodes = swarm.grow(40)
-    swarm.run(600.0)
-    one = nodes[7]
-    mute = next(node for node in nodes if (peer := one.table.get(node.identity.id)) and in_bucket(one, peer))
-    mute._desk = MuteDesk()
-
-    def ask() -> None:
-        mute.ping(Contact(one.identity.public, *one.address), False, lambda pong, rtt: None, swarm.now)
-        swarm.flush(mute)
-        swarm.grid.world.after(60.0, ask)
-
-    ask()
-    longest = 2 * probe_interval(len(one.table), one.limits)
-    assert swarm.run(longest, lambda: one.table.get(mute.identity.id) is None)
 
 
 def test_two_halves_that_lost_each_other_find_together_again(swarm: Any) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
 
 from p2pgrid.sim import Result, experiment, world
 from p2pgrid.sim.experiments import NAMES, named
+from p2pgrid.sim.grid import Grid
 from p2pgrid.sim.result import columns_of
 from p2pgrid.sim.workload import times
 
@@ -243,3 +245,18 @@ def test_bought_ids_are_compared_with_the_bound_where_listings_are_in_every_rang
         ("one key", 3, None),
     ]
     assert rows[0]["found_share"] == rows[2]["found_share"] == 1.0
+
+
+def test_every_event_of_every_grid_counts(monkeypatch):
+    made: list[Grid] = []
+
+    class Kept(Grid):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            made.append(self)
+
+    monkeypatch.setattr(experiment, "Grid", Kept)
+    for name in sorted(set(NAMES) - {"skademlia"}):
+        made.clear()
+        result = named(name).run(nodes=NODES, seed=5, parameters=SMALL[name])
+        assert result.events == sum(grid.world.events for grid in made), name
