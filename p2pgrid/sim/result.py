@@ -179,7 +179,7 @@ def legend_of_both(axes: Any, other: Any) -> None:
         one + two for one, two in zip(*(a.get_legend_handles_labels() for a in (axes, other)), strict=True)
     )
     other.spines["right"].set_visible(True)
-    axes.figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+    axes.figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 2))
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:

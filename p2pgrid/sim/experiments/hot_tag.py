@@ -86,6 +86,7 @@ def draw(result: Result, axes: Any) -> None:
         [r["listings"] for r in bounds], [BOUND * r["median"] for r in bounds], "kx", label="bound of the busiest"
     )
     axes.set(xscale="log", yscale="symlog", xlabel="listings of the tag", ylabel="listings held for others")
+    axes.set_ylim(0, 2 * axes.get_ylim()[1])
     axes.legend()
 
 
