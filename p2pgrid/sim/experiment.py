@@ -75,13 +75,16 @@ class Experiment:
         seed: int = 1,
         parameters: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
+        begun: Callable[[Result], None] = lambda result: None,
     ) -> Result:
         """Do it.  An interrupt ends it with what was finished (``complete`` is False then).
 
+        ``begun`` is handed the result before anything is in it: whatever is raised later, what was finished is there.
         Raises ``BadExperiment`` for parameters that are impossible, ``BrokenInvariant`` for a fault in the engine.
         """
         count, chosen = self.with_nodes(nodes), self.with_parameters(parameters or {})
         result = Result(self.name, self.title, count, seed, chosen, pictures=self.pictures)
+        begun(result)
         usual = all(chosen[name] == self.parameters[name] for name in NETWORK if name in chosen)
         return perform(result, self.measure, progress, usual=usual)
 
@@ -191,6 +194,7 @@ class Run:
             self._digests.append(grid.world.digest())
             self.result.unjoined += grid.unjoined
             self.result.unheld += grid.unheld
+            self.result.unfinished += grid.unfinished
         self.grids.clear()
 
     def count(self, events: int) -> None:
@@ -257,7 +261,10 @@ class Run:
 def perform(
     result: Result, measure: Callable[[Run], None], progress: Progress | None = None, *, usual: bool = True
 ) -> Result:
-    """Do what ``measure`` says; the same result, filled.  An interrupt ends it with what was finished."""
+    """Do what ``measure`` says; the same result, filled.  An interrupt ends it with what was finished.
+
+    What ``measure`` raises goes on to the caller; the result has by then what was finished.
+    """
     run = Run(result, progress, usual)
     try:
         measure(run)
@@ -265,7 +272,11 @@ def perform(
             progress(1.0, run)
     except KeyboardInterrupt:
         result.complete = False
-    run.end()
+    except BaseException:
+        result.complete = False
+        raise
+    finally:
+        run.end()
     return result
 
 

@@ -42,8 +42,9 @@ class Result:
     """One run.
 
     ``rows``: the experiment's own table, one row a point; ``tables``: more of them by name; ``unjoined``: joins that
-    nobody answered in its grids; ``unheld``: announcements after which nobody held the listing; ``complete``: False
-    when it was interrupted, and what was finished is here.
+    nobody answered in its grids; ``unheld``: announcements after which nobody held the listing; ``unfinished``:
+    searches and lookups that did not end in the time they had; ``complete``: False when an interrupt or an error ended
+    it, and what was finished is here.
     """
 
     experiment: str
@@ -60,6 +61,7 @@ class Result:
     digest: str = ""
     unjoined: int = 0
     unheld: int = 0
+    unfinished: int = 0
     complete: bool = True
     pictures: Mapping[str, Draw] = field(default_factory=dict, repr=False)
     whole: Row | None = field(default=None, repr=False)
@@ -79,6 +81,7 @@ class Result:
             "digest": self.digest,
             "unjoined": self.unjoined,
             "unheld": self.unheld,
+            "unfinished": self.unfinished,
             "complete": self.complete,
         }
 
@@ -90,6 +93,8 @@ class Result:
             notes.append(f"{self.unjoined:,} joins were answered by nobody: those nodes were not in the grid then.")
         if self.unheld:
             notes.append(f"{self.unheld:,} announcements ended with a listing that nobody held.")
+        if self.unfinished:
+            notes.append(f"{self.unfinished:,} searches or lookups did not end in the time they had.")
         return notes
 
     @property

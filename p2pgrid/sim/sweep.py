@@ -138,6 +138,7 @@ class Sweep:
         whole = Result(experiment, title, 0, 0, parameters, rows, tables, pictures=pictures(found))
         whole.unjoined = sum(result.unjoined for _, result in self.done)
         whole.unheld = sum(result.unheld for _, result in self.done)
+        whole.unfinished = sum(result.unfinished for _, result in self.done)
         ended = len(self.done) + len(self.failed) == len(self.jobs)
         whole.complete = ended and all(result.complete for _, result in self.done)
         whole.whole = {

@@ -48,7 +48,7 @@ def measure(run: Run) -> None:
         for node in publishers:
             grid.announce(node, TAG, chance.randbytes(DATASET_BYTES))
         grid.run(30.0)
-        shares = []
+        shares, unfinished = [], grid.unfinished
         for at in range(run["searches"]):
             run.within(at / run["searches"])
             keys = {listing.record.key for listing in grid.search(chance.choice(honest), TAG)}
@@ -58,6 +58,7 @@ def measure(run: Run) -> None:
             placement=placement,
             bought=count,
             searches=len(shares),
+            unfinished=grid.unfinished - unfinished,
             found_share=found,
             searches_with_any=sum(share > 0 for share in shares) / len(shares),
             **(run.against(found, FOUND, 0.0, better="more") if placement == "every range" else {}),

@@ -40,18 +40,20 @@ def measure(run: Run) -> None:
             run.within(at / run["lookups"])
             target, node = chance.randbytes(20), chance.choice(living)
             truth = [an_id for an_id in grid.nearest(target, limits.k + 1) if an_id != node.identity.id][: limits.k]
-            began = grid.world.now
+            began, before = grid.world.now, grid.unfinished
             lookup = grid.find(node, target)
             right = {contact.id for contact in lookup.nearest()}
             recalls.append(100 * sum(an_id in right for an_id in truth) / len(truth))
             asked.append(lookup.asked)
-            seconds.append(grid.world.now - began)
+            if grid.unfinished == before:
+                seconds.append(grid.world.now - began)
         known = REFERENCE.get(percent) if (run.nodes, run["k"]) == COMPUTED else None
         run.row(
             dead_percent=percent,
             recall_percent=mean(recalls),
             asked=mean(asked),
-            seconds=median(seconds),
+            seconds=median(seconds) if seconds else None,
+            unfinished=grid.unfinished,
             **(run.against(mean(recalls), known, TOLERANCE, better="more") if known is not None else {}),
         )
 

@@ -45,11 +45,12 @@ def measure(run: Run) -> None:
         run.pass_time(grid, (size - begun) / run["rate"] + PLACED_WITHIN, 0.0, 1.0)
         begun = size
         held = sorted(_held(node) for node in grid.nodes)
-        seconds, found = [], []
+        seconds, found, unfinished = [], [], grid.unfinished
         for _ in range(run["searches"]):
-            began = grid.world.now
+            began, before = grid.world.now, grid.unfinished
             listings = grid.search(chance.choice(grid.nodes), TAG, size, patience=60.0 + size / 20)
-            seconds.append(grid.world.now - began)
+            if grid.unfinished == before:
+                seconds.append(grid.world.now - began)
             found.append(_distinct(listings) / size)
         typical = median(held)
         skew = held[-1] / typical if typical else None
@@ -61,7 +62,8 @@ def measure(run: Run) -> None:
             busiest_over_median=skew,
             holders=sum(count > 0 for count in held),
             found_share=sum(found) / len(found),
-            search_seconds=median(seconds),
+            search_seconds=median(seconds) if seconds else None,
+            unfinished=grid.unfinished - unfinished,
             **(run.against(skew or math.inf, BOUND, 0.0, better="less") if size >= BOUND_FROM else {}),
         )
     grid.unheld += begun - sum(holders > 0 for holders in announced)

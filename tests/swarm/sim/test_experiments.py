@@ -234,6 +234,18 @@ def test_a_whole_crowd_joins_and_each_join_is_in_the_table():
 
 def test_listings_of_a_hot_tag_are_all_found():
     assert [(row["listings"], row["found_share"]) for row in run("hot-tag").rows] == [(4, 1.0), (12, 1.0)]
+    assert [row["unfinished"] for row in run("hot-tag").rows] == [0, 0]
+
+
+def test_searches_that_do_not_end_in_a_slow_network_are_counted_and_end_no_run():
+    slow = {"listings": [300], "searches": 2, "latency": "constant:1"}
+    result = named("hot-tag").run(nodes=30, seed=5, parameters=slow)
+    assert result.complete
+    (row,) = result.rows
+    assert row["unfinished"] == result.unfinished == result.summary["unfinished"] == 2
+    assert row["search_seconds"] is None
+    assert "2 searches or lookups did not end in the time they had" in result.notes[-1]
+    assert all(isinstance(result.plot(picture), Figure) for picture in result.pictures)
 
 
 def test_bought_ids_are_compared_with_the_bound_where_listings_are_in_every_range():

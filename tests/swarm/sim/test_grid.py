@@ -13,7 +13,7 @@ from p2pgrid.errors import BrokenInvariant, InvalidInput
 from p2pgrid.ids import normalise_tag
 from p2pgrid.records import Verified
 from p2pgrid.sim.grid import Grid
-from p2pgrid.sim.latency import LogNormal, Regions
+from p2pgrid.sim.latency import Constant, LogNormal, Regions
 from p2pgrid.sim.nat import KINDS, MAPPING_LIFE
 from p2pgrid.sim.network import Conditions
 from p2pgrid.sim.node import Node
@@ -129,6 +129,24 @@ def test_a_node_may_be_given_an_address_an_identity_and_limits():
     assert grid.add().engine.limits.k == 7
     with pytest.raises(InvalidInput, match="Two hosts"):
         grid.add(endpoint=("60.0.0.1", 9))
+
+
+def test_what_has_not_ended_in_its_time_is_counted_and_gives_what_it_found():
+    grid = settled(12)
+    grid.announce(grid.nodes[0], TAG, dataset(1))
+    grid.run(5.0)
+    assert datasets(grid.search(grid.nodes[7], TAG)) == [dataset(1)]
+    grid.find(grid.nodes[7], bytes(20))
+    assert grid.unfinished == 0
+    grid.network.conditions = Conditions(Constant(1.0))
+    early = grid.search(next(node for node in grid.nodes if node.holds(TAG)), TAG, patience=0.5)
+    assert datasets(early) == [dataset(1)], "its own"
+    assert grid.unfinished == 1
+    lookup = grid.find(grid.nodes[3], bytes(20), patience=0.5)
+    assert grid.unfinished == 2
+    assert lookup.asked > 0
+    grid.run(60.0)
+    assert len(early) == 1, "what came later is not in it"
 
 
 def test_what_one_announces_others_find():

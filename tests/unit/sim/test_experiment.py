@@ -130,13 +130,13 @@ def test_events_and_seconds_are_those_of_all_grids_and_what_was_counted_beside()
 
 def test_joins_and_listings_that_failed_in_any_of_its_grids_are_in_the_result():
     def failing(run: Run) -> None:
-        for unjoined, unheld in ((1, 0), (2, 5), (0, 0)):
+        for unjoined, unheld, unfinished in ((1, 0, 7), (2, 5, 0), (0, 0, 1)):
             grid = run.grid()
-            grid.unjoined, grid.unheld = unjoined, unheld
+            grid.unjoined, grid.unheld, grid.unfinished = unjoined, unheld, unfinished
 
     result = made(failing).run()
-    assert (result.unjoined, result.unheld) == (3, 5)
-    assert (result.summary["unjoined"], result.summary["unheld"]) == (3, 5)
+    assert (result.unjoined, result.unheld, result.unfinished) == (3, 5, 8)
+    assert [result.summary[name] for name in ("unjoined", "unheld", "unfinished")] == [3, 5, 8]
 
 
 def test_the_digest_is_that_of_the_grids_and_of_what_was_noted_beside():
@@ -203,6 +203,21 @@ def test_a_fault_in_an_experiment_is_not_taken_for_its_end():
 
     with pytest.raises(ZeroDivisionError):
         made(broken).run()
+
+
+def test_what_was_finished_before_a_fault_is_in_the_result_that_was_handed_out():
+    def broken(run: Run) -> None:
+        run.pass_time(run.grid(), 2.0, 0.0, 1.0)
+        run.row(number=1)
+        raise ZeroDivisionError
+
+    handed: list[Result] = []
+    with pytest.raises(ZeroDivisionError):
+        made(broken).run(begun=handed.append)
+    (result,) = handed
+    assert result.rows == [{"number": 1}]
+    assert (result.complete, result.virtual_seconds) == (False, 2.0)
+    assert len(bytes.fromhex(result.digest)) == 16
 
 
 @pytest.mark.parametrize(

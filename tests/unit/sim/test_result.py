@@ -53,10 +53,11 @@ def test_a_result_holds_when_every_point_with_a_reference_does(verdicts, holds):
 
 
 def test_what_must_be_known_beside_the_figures_is_told(tmp_path):
-    made = result(unjoined=3, unheld=1_200)
+    made = result(unjoined=3, unheld=1_200, unfinished=2)
     assert made.notes == [
         "3 joins were answered by nobody: those nodes were not in the grid then.",
         "1,200 announcements ended with a listing that nobody held.",
+        "2 searches or lookups did not end in the time they had.",
     ]
     assert all(note in made._repr_html_() for note in made.notes)
     made.save(tmp_path)
