@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
 from p2pgrid.cli import options as opt
-from p2pgrid.cli.ending import INTERRUPTED
-from p2pgrid.cli.output import Out, console
+from p2pgrid.cli.ending import INTERRUPTED, as_p2p_error
+from p2pgrid.cli.output import Out, console, count_text
 from p2pgrid.errors import InvalidInput, MissingExtra, WrongUse
 
 if TYPE_CHECKING:
     from p2pgrid.sim.experiment import Experiment, Progress, Run
     from p2pgrid.sim.plan import Plan
     from p2pgrid.sim.result import Result, Row
-    from p2pgrid.sim.sweep import Job
+    from p2pgrid.sim.sweep import Job, Sweep
 
 EXAMPLES: Final = opt.examples(
     "p2pgrid simulate --list",
@@ -91,12 +93,11 @@ def simulate(
     plan = plans.read(experiment)
     _add_options(plan, nodes, seed, hours, set_ or [])
     jobs = plan.jobs()
-    if out is not None:
-        _must_be_writable(out)
-    if len(jobs) == 1 and scheduler is None:
-        _one(voice, plan, out)
-    else:
-        _many(voice, plan, out, scheduler, processes)
+    with _terminable(), _writable(out):
+        if len(jobs) == 1 and scheduler is None:
+            _one(voice, jobs[0], out)
+        else:
+            _many(voice, jobs, out, scheduler, processes)
 
 
 def _add_options(
@@ -132,27 +133,48 @@ def _described(one: Experiment) -> Row:
     }
 
 
-def _one(voice: Out, plan: Plan, out: Path | None) -> None:
+def _one(voice: Out, job: Job, out: Path | None) -> None:
     from p2pgrid.sim.experiments import named
 
-    job = plan.jobs()[0]
-    with _progress(voice, plan.experiment) as progress:
-        result = named(plan.experiment).run(
-            nodes=job.nodes, seed=job.seed, parameters=job.parameters, progress=progress
-        )
-    saved = _saved(out, result)
-    voice.document(result.document())
+    begun: list[Result] = []
+    fault: Exception | None = None
+    with _progress(voice, job.experiment) as progress:
+        try:
+            named(job.experiment).run(
+                nodes=job.nodes, seed=job.seed, parameters=job.parameters, progress=progress, begun=begun.append
+            )
+        except Exception as error:
+            if not (begun and begun[0].rows):
+                raise
+            fault = error
+    result = begun[0]
+    saved = _saved(out if result.rows else None, result)
+    if fault is None:
+        voice.document(result.document())
     _show(voice, result.title, result.rows)
     voice.pairs(result.summary, "run")
+    if fault is not None:
+        _fail(voice, out, result, saved, fault)
     _tell_of(voice, out, result, saved)
     _end(voice, result, result.holds)
 
 
-def _many(voice: Out, plan: Plan, out: Path | None, scheduler: str | None, processes: int | None) -> None:
+def _fail(voice: Out, out: Path | None, result: Result, saved: list[Path] | InvalidInput, fault: Exception) -> NoReturn:
+    """End with what ended the run: after its finished rows, or beside them in the document."""
+    if isinstance(saved, InvalidInput):
+        voice.warn(saved)
+    else:
+        _tell_of(voice, out, result, saved)
+    voice.note("ended by an error; what was finished is above")
+    if voice.as_json:
+        voice.fail(as_p2p_error(fault), result.document())
+    raise fault
+
+
+def _many(voice: Out, jobs: Sequence[Job], out: Path | None, scheduler: str | None, processes: int | None) -> None:
     from p2pgrid.sim.journal import Journal
     from p2pgrid.sim.sweep import run_all
 
-    jobs = plan.jobs()
     journal = Journal(out, jobs) if out is not None else None
 
     def finished(job: Job, result: Result) -> None:
@@ -164,10 +186,16 @@ def _many(voice: Out, plan: Plan, out: Path | None, scheduler: str | None, proce
             journal = None
             voice.warn(error)
 
-    with _counting(voice, plan.experiment, len(jobs)) as told:
-        sweep = run_all(jobs, scheduler=scheduler, processes=processes, told=told, finished=finished)
+    begun = journal
+    sweep: Sweep | None = None
+    try:
+        with _counting(voice, jobs[0].experiment, len(jobs)) as told:
+            sweep = run_all(jobs, scheduler=scheduler, processes=processes, told=told, finished=finished)
+    finally:
+        if begun is not None and (sweep is None or not sweep.done):
+            begun.discard()
     whole = sweep.result()
-    saved = _saved(out, whole)
+    saved = _saved(out if sweep.done else None, whole)
     voice.document(whole.document())
     _show(voice, whole.title, [_for_people(row) for row in whole.tables["points"]])
     _show(voice, "runs", whole.tables["runs"])
@@ -175,7 +203,7 @@ def _many(voice: Out, plan: Plan, out: Path | None, scheduler: str | None, proce
         voice.note(f"failed: {', '.join(f'{name}={value}' for name, value in job.varied.items())}")
         voice.warn(error)
     _tell_of(voice, out, whole, saved)
-    _end(voice, whole, False if sweep.failed else whole.holds)
+    _end(voice, whole, whole.holds, failed=len(sweep.failed), of=len(jobs))
 
 
 def _for_people(point: Row) -> Row:
@@ -230,16 +258,54 @@ def _tell_of(voice: Out, out: Path | None, result: Result, written: list[Path] |
         voice.warn(MissingExtra("Pictures need matplotlib, which is not installed.", fix="pip install 'p2pgrid[sim]'"))
 
 
-def _end(voice: Out, result: Result, holds: bool | None) -> None:
+def _end(voice: Out, result: Result, holds: bool | None, *, failed: int = 0, of: int = 1) -> None:
     for note in result.notes:
         voice.note(note)
+    if failed:
+        voice.line(f"{voice.mark(False)} {failed} of {count_text(of, 'run')} failed")
     if not result.complete:
-        voice.note("interrupted; what was finished is above")
+        voice.note(f"interrupted{'; what was finished is above' if result.rows else ' before anything was finished'}")
         raise typer.Exit(INTERRUPTED)
     if holds is not None:
         voice.line(f"{voice.mark(holds)} {'within' if holds else 'not within'} the tolerances of the references")
-    if holds is False:
+    if failed or holds is False:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Who asks us to end, as service managers and ``kill`` do, is heard as an interrupt is: what was finished stays."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        whose = signal.getsignal(signal.SIGINT)
+        if not callable(whose):  # ignored, as in what a shell begins in the background
+            raise KeyboardInterrupt
+        whose(signal.SIGINT, frame)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _writable(folder: Path | None) -> Iterator[None]:
+    """A folder for results, if one is wanted; what was made for it is gone afterwards when nothing was written."""
+    if folder is None:
+        yield
+        return
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        _must_be_writable(folder)
+        yield
+    finally:
+        for path in made:
+            with suppress(OSError):  # it is not empty
+                path.rmdir()
 
 
 def _must_be_writable(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from p2pgrid.errors import InvalidInput
@@ -36,6 +37,11 @@ class Journal:
                 file.write("\n")
         except OSError as error:
             raise InvalidInput(f"The results cannot be written to {folder}: {error}.") from error
+
+    def discard(self) -> None:
+        """Give the folder back; for a sweep that ended before any run did."""
+        with suppress(OSError):
+            (self._folder / SUMMARY).unlink()
 
     def add(self, job: Job, result: Result) -> None:
         """One run is done.  Raises ``InvalidInput`` when it cannot be written."""

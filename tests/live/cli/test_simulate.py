@@ -271,6 +271,52 @@ def test_an_interrupt_still_gives_one_document(begin: Any, soon: Any, tmp_path: 
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == document
 
 
+@pytest.mark.parametrize("background", [False, True])
+def test_who_is_asked_to_end_keeps_what_was_finished(
+    shell: Any, begin: Any, soon: Any, tmp_path: Path, background: bool
+) -> None:
+    out = tmp_path / "out"
+    if background:  # a shell that begins something in the background lets it ignore interrupts
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = begin("simulate", *ENDLESS, "--json", "--out", str(out))
+    finally:
+        if background:
+            signal.signal(signal.SIGINT, before)
+    soon(out.exists)
+    used = psutil.Process(process.pid).cpu_times
+    start = used().user
+    soon(lambda: used().user > start + 3.0)  # the first rows take a tenth of it
+    process.terminate()
+    printed, err = process.communicate(timeout=20)
+
+    assert (process.returncode, err) == (130, "")
+    document = json.loads(printed)
+    assert document["complete"] is False
+    assert [row["state"] for row in document["rows"]] == ["all are up", "1 s after they died"]
+    assert json.loads((out / "summary.json").read_text()) == document
+
+
+@pytest.mark.parametrize("more", [(), ("--seed", "1", "--seed", "2")], ids=["one run", "several"])
+def test_who_ends_before_anything_is_finished_leaves_nothing(
+    begin: Any, family: Any, soon: Any, shell: Any, tmp_path: Path, more: tuple[str]
+) -> None:
+    out = tmp_path / "made" / "out"
+    first = ("churn", "--nodes", "20", "--set", "sessions=300", "--hours", "10000")
+    process = begin("simulate", *first, *more, "--out", str(out))
+    begun = family(process)
+    soon(out.exists)
+    if more:
+        soon(lambda: len(begun.look()) >= 3)
+    process.send_signal(signal.SIGTERM if more else signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert begun.ended()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_interrupt_between_many_runs_keeps_those_that_are_done(watched: Any, family: Any, tmp_path: Path) -> None:
     words = ("--nodes", "20", "--set", "sessions=300", "--set", "searches=5", "--set", "tags=3")
     out = tmp_path / "out"
@@ -332,6 +378,21 @@ def test_an_interrupt_right_after_many_runs_began_is_quiet(watched: Any, family:
 
 
 # ---------------------------------------------------------------- what goes wrong
+
+
+def test_many_runs_of_which_some_fail_are_told_as_that(shell: Any, tmp_path: Path) -> None:
+    words = ("hot-tag", "--nodes", "30", "--set", "listings=300", "--set", "searches=1")  # ten nodes may list 160
+    one = shell("simulate", *words, "--nodes", "10", "--out", str(tmp_path / "one"))
+    assert one.code == 1
+    assert "1 of 2 runs failed" in one.out
+    assert "of the references" not in one.out
+    assert len(rows_of(tmp_path / "one" / "rows.csv")) == 1
+
+    out = tmp_path / "none"
+    none = shell("simulate", *words[:1], *words[3:], "--nodes", "10", "--nodes", "11", "--out", str(out), "--json")
+    assert none.code == 1
+    assert [failed["error"]["code"] for failed in none.document["failed"]] == 2 * ["P2P-0501"]
+    assert not out.exists(), "nothing was finished"
 
 
 @pytest.mark.parametrize(

@@ -89,3 +89,10 @@ def test_what_cannot_be_written_is_told(tmp_path):
     (tmp_path / "out" / "rows.csv").mkdir()
     with pytest.raises(InvalidInput, match="cannot be written"):
         journal.add(JOBS[0], found(JOBS[0], {"k": 8}))
+
+
+def test_a_folder_that_is_given_back_is_free_again(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    Journal(tmp_path, JOBS).discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    Journal(tmp_path, JOBS).add(JOBS[0], found(JOBS[0], {"k": 8}))
