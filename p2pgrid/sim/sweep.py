@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
 
-from p2pgrid.errors import BadExperiment, MissingExtra, P2PError, Unreachable
+from p2pgrid.errors import BadExperiment, InternalError, MissingExtra, P2PError, Unreachable
 from p2pgrid.sim.experiments import named
 from p2pgrid.sim.points import pictures, points
 from p2pgrid.sim.result import Result, Row
@@ -210,13 +211,25 @@ def _end_with_us() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _result_of(future: Future[Result]) -> Result | P2PError:
+def _result_of(future: Any) -> Result | P2PError:
+    """Of a process here, or of a cluster: whatever came of it instead is this run's failure, and costs no other."""
     try:
-        return future.result()
+        found: Result = future.result()
+        return found
     except P2PError as error:
         return error
-    except BrokenProcessPool:
+    except (BrokenProcessPool, MemoryError):
         return BadExperiment("Its process died, probably for want of memory.", fix="Run fewer with --processes.")
+    except Exception as error:
+        return _failure(type(error).__name__, " ".join(str(error).split()).rstrip("."), error)
+
+
+def _failure(kind: str, why: str, error: Exception) -> P2PError:
+    if kind == "KilledWorker":  # Dask's, which need not be installed
+        return BadExperiment(f"Workers died at it, probably for want of memory: {why}.", fix="Give them more memory.")
+    if isinstance(error, CancelledError):
+        return Unreachable(f"The cluster lost it: {why}.", fix="See why the scheduler ended, and run it again.")
+    return InternalError(f"It failed unforeseen: {kind}: {why[:500]}.", fix="Run it alone to see more, and report it.")
 
 
 @contextmanager
@@ -251,7 +264,7 @@ def _on_cluster(jobs: Sequence[Job], scheduler: str) -> Iterator[tuple[int, Resu
     except (OSError, ValueError) as error:
         why = str(error) or f"nothing came within {CONNECT_WITHIN:g} s"
         raise Unreachable(f"No Dask scheduler answers at {scheduler}: {why}.", fix=fix) from error
-    with client:
+    with _quiet(), client:
         try:
             client.wait_for_workers(1, timeout=WORKERS_WITHIN)
         except TimeoutError as error:
@@ -259,14 +272,22 @@ def _on_cluster(jobs: Sequence[Job], scheduler: str) -> Iterator[tuple[int, Resu
         begun = {client.submit(perform, job, pure=False): number for number, job in enumerate(jobs)}
         try:
             for future in distributed.as_completed(begun, loop=client.loop):
-                try:
-                    yield begun[future], future.result()
-                except P2PError as error:
-                    yield begun[future], error
-                except distributed.KilledWorker as error:
-                    yield begun[future], BadExperiment(f"Workers died at it, probably for want of memory: {error}.")
+                yield begun[future], _result_of(future)
         finally:
-            client.cancel(list(begun))
+            with suppress(Exception):  # a scheduler that died has nothing to be cancelled
+                client.cancel(list(begun))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A client logs a scheduler that it lost with tracebacks; it is told as the failure of the runs."""
+    log = logging.getLogger("distributed.client")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 async def _ask(distributed: Any, scheduler: str) -> None:

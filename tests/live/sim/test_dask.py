@@ -127,6 +127,36 @@ def test_what_a_worker_refuses_is_told_as_it_is_here(cluster: str) -> None:
     assert there.stderr.startswith("error[P2P-0501]: ")
 
 
+def test_runs_that_are_done_outlive_the_scheduler(tmp_path: Path) -> None:
+    told, out = tmp_path / "scheduler.json", tmp_path / "out"
+    here = ("--host", "127.0.0.1", "--no-dashboard")
+    where = ("--port", "0", "--scheduler-file", str(told))
+    ended = [begun(tmp_path / "scheduler.log", "distributed.cli.dask_scheduler", *here, *where)]
+    try:
+        address = _address(told)
+        how = ("--nworkers", "1", "--nthreads", "1", "--local-directory", str(tmp_path))
+        ended.append(begun(tmp_path / "workers.log", "distributed.cli.dask_worker", address, *here, *how))
+        with ThreadPoolExecutor() as pool:
+            words = ("churn", "--nodes", "20", "--set", "sessions=300", "--set", "searches=5", "--set", "tags=3")
+            hours = ("--set", "hours=0.01,10000")  # the second is still at it when the first is done
+            run = pool.submit(simulate, *words, *hours, "--scheduler", address, "--out", str(out), "--json")
+            end = time.monotonic() + START
+            while not (out / "runs.csv").exists() and time.monotonic() < end:
+                time.sleep(0.01)
+            ended[0].kill()
+            done = run.result()
+    finally:
+        for one in [member for process in ended for member in _family(process.pid)]:
+            one.kill()
+        for process in ended:
+            process.wait(10)
+    assert (done.returncode, done.stderr) == (1, "")
+    document = json.loads(done.stdout)
+    assert len(document["runs"]) == len(document["failed"]) == 1
+    assert document["failed"][0]["error"]["code"] == "P2P-0201"
+    assert json.loads((out / "summary.json").read_text()) == document
+
+
 @pytest.fixture(scope="module")
 def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a scheduler without a worker."""

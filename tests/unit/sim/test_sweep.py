@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import CancelledError, Future
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -115,6 +117,37 @@ def test_what_a_run_raises_comes_out_of_the_sweep_beside_what_others_found():
     assert isinstance(error, BadExperiment)
     assert error.cause.startswith("skademlia has no parameter 'colour'")
     assert "p2pgrid simulate --list" in error.fix
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "says"),
+    [
+        (BadExperiment("It is wrong."), "P2P-0501", "It is wrong."),
+        (BrokenProcessPool(), "P2P-0501", "want of memory"),
+        (MemoryError(), "P2P-0501", "want of memory"),
+        (type("KilledWorker", (Exception,), {})("often."), "P2P-0501", "Workers died at it"),
+        (CancelledError("scheduler-connection-lost.\nCheck it."), "P2P-0201", "connection-lost. Check it."),
+        (ZeroDivisionError("by 0"), "P2P-0004", "ZeroDivisionError: by 0."),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_whatever_a_run_raises_is_its_failure_and_costs_no_other(monkeypatch, raised, code, says):
+    bad, good = jobs_of("skademlia", nodes=[20], seeds=[1, 2], parameters=SMALL)
+    result = perform(good)
+
+    def here(jobs, processes):
+        for number, ending in ((0, raised), (1, result)):
+            future = Future()
+            (future.set_exception if number == 0 else future.set_result)(ending)
+            yield number, sweep._result_of(future)
+
+    monkeypatch.setattr(sweep, "_here", here)
+    swept = run_all([bad, good])
+    assert swept.done == [(good, result)]
+    ((job, error),) = swept.failed
+    assert (job, error.code) == (bad, code)
+    assert says in error.cause
+    assert error.fix
 
 
 def test_an_interrupt_ends_a_sweep_with_the_runs_that_are_done():
