@@ -20,18 +20,15 @@ TAG: Final = normalise_tag("hot")
 BOUND: Final = 5.0
 """Busiest over median that 10,000 listings may have (the design's bound)."""
 BOUND_FROM: Final = 10_000
+LISTINGS: Final = (10, 100, 1_000, 10_000, 25_000)
+"""Unless told; as many of them as fit the nodes."""
 PLACED_WITHIN: Final = 60.0
 """Seconds after the last announcement began."""
 
 
 def measure(run: Run) -> None:
     """One grid, and listings added step by step."""
-    sizes = sorted(run["listings"])
-    if sizes[-1] > DEFAULT.tag_publisher_listings * run.nodes:
-        most = DEFAULT.tag_publisher_listings
-        raise BadExperiment(
-            f"A node lists a tag at most {most} times: {sizes[-1]:,} listings need {-(-sizes[-1] // most):,}."
-        )
+    sizes = _fitting(run)
     grid = run.grid()
     grid.grow(run.nodes)
     chance = grid.world.random
@@ -67,6 +64,22 @@ def measure(run: Run) -> None:
             **(run.against(skew or math.inf, BOUND, 0.0, better="less") if size >= BOUND_FROM else {}),
         )
     grid.unheld += begun - sum(holders > 0 for holders in announced)
+
+
+def _fitting(run: Run) -> list[int]:
+    """Those numbers of listings that so many nodes may announce; all of them, unless they are the usual ones."""
+    each = DEFAULT.tag_publisher_listings
+    most = each * run.nodes
+    sizes = sorted(run["listings"])
+    if run["listings"] == LISTINGS:
+        sizes = [size for size in sizes if size <= most]
+    if sizes[-1] > most:
+        need = f"{sizes[-1]:,} listings need {-(-sizes[-1] // each):,} nodes, not {run.nodes:,}"
+        raise BadExperiment(
+            f"A node lists a tag at most {each} times: {need}.",
+            fix=f"Take --nodes {-(-sizes[-1] // each)}, or --set listings=... of at most {most}.",
+        )
+    return sizes
 
 
 def _held(node: Node) -> int:
@@ -108,7 +121,7 @@ EXPERIMENT: Final = Experiment(
     "One tag with ever more listings",
     "Listings of one tag are added step by step: load of the busiest node against the median, and what searches find.",
     2_000,
-    {"listings": (10, 100, 1_000, 10_000, 25_000), "rate": 100.0, "searches": 3, **network()},
+    {"listings": LISTINGS, "rate": 100.0, "searches": 3, **network()},
     measure,
     {"hot-tag": draw, "hot-tag-searches": draw_searches},
     {"listings": (1, 1e6), "rate": (0.01, 1e5), "searches": (1, 1e6)},

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+from p2pgrid.errors import BadExperiment
 from p2pgrid.sim import Result, experiment, world
 from p2pgrid.sim.experiments import NAMES, named
 from p2pgrid.sim.grid import Grid
@@ -235,6 +236,14 @@ def test_a_whole_crowd_joins_and_each_join_is_in_the_table():
 def test_listings_of_a_hot_tag_are_all_found():
     assert [(row["listings"], row["found_share"]) for row in run("hot-tag").rows] == [(4, 1.0), (12, 1.0)]
     assert [row["unfinished"] for row in run("hot-tag").rows] == [0, 0]
+
+
+def test_the_usual_numbers_of_listings_are_cut_to_what_the_nodes_may_announce():
+    rows = named("hot-tag").run(nodes=8, seed=5, parameters={"searches": 1}).rows
+    assert [row["listings"] for row in rows] == [10, 100]
+    with pytest.raises(BadExperiment, match=r"1,000 listings need 63 nodes, not 8") as caught:
+        named("hot-tag").run(nodes=8, parameters={"listings": [10, 1_000]})
+    assert caught.value.fix == "Take --nodes 63, or --set listings=... of at most 128."
 
 
 def test_searches_that_do_not_end_in_a_slow_network_are_counted_and_end_no_run():
