@@ -10,7 +10,7 @@ from typing import Any, Final
 from p2pgrid import __version__
 from p2pgrid.dht.limits import DEFAULT, Limits
 from p2pgrid.errors import BadExperiment
-from p2pgrid.sim.churn import Sessions
+from p2pgrid.sim.churn import Sessions, Weibull
 from p2pgrid.sim.experiment import MOST_NODES, Progress, Run, perform
 from p2pgrid.sim.grid import CHECK_EVERY, Grid
 from p2pgrid.sim.latency import LogNormal
@@ -22,6 +22,10 @@ SLICES: Final = 30
 """Rows of a result: so many equal parts of the time."""
 SETTLE: Final = 120.0
 """Seconds in which new nodes get to know one another before anything is counted."""
+MOST_SEARCHES: Final = 1_000_000
+MOST_TAGS: Final = 10_000
+LEAST_SESSION: Final = 1.0
+"""Seconds that nodes stay on average: with less a grid is nothing but joins."""
 JOIN_EVERY: Final = 0.05
 """Seconds between two nodes that join while the grid grows."""
 
@@ -53,8 +57,10 @@ class Simulation:
     ) -> None:
         if not 2 <= nodes <= MOST_NODES:
             raise BadExperiment(f"A simulation has 2 to {MOST_NODES:,} nodes, not {nodes}.")
-        if tags < 0 or check_every < 0:
-            raise BadExperiment("A simulation has tags and check_every from 0 on.")
+        if not 0 <= tags <= MOST_TAGS or check_every < 0:
+            raise BadExperiment(f"A simulation has 0 to {MOST_TAGS:,} tags, and check_every from 0 on.")
+        if isinstance(churn, Weibull) and churn.mean < LEAST_SESSION:
+            raise BadExperiment(f"A mean session is {LEAST_SESSION:g} s or more, not {churn.mean:g} s.")
         self.nodes, self.seed, self.churn = nodes, seed, churn
         self.conditions = conditions or Conditions(LogNormal())
         self.limits, self.tags, self.check_every = limits, tags, check_every
@@ -65,8 +71,8 @@ class Simulation:
         Rows: one for each thirtieth of the time.  Tables: ``searches``, and ``nodes`` as they are at the end.  An
         interrupt ends it with what was finished.  Raises ``BadExperiment``, ``BrokenInvariant``.
         """
-        if not 0 < hours < math.inf or searches < 0:
-            raise BadExperiment("A simulation runs for more than 0 hours, with searches from 0 on.")
+        if not 0 < hours < math.inf or not 0 <= searches <= MOST_SEARCHES:
+            raise BadExperiment(f"A simulation runs for more than 0 hours, with 0 to {MOST_SEARCHES:,} searches.")
         parameters = {
             "hours": hours,
             "searches": searches,

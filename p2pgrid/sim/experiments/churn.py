@@ -113,6 +113,7 @@ EXPERIMENT: Final = Experiment(
         "sessions": (1, 1e9),
         "shape": (0.01, 100),
         "hours": (0.001, 100_000),
+        "searches": (0, 1e6),
         "tags": (1, 10_000),
         "bamboo": (0, 1),
     },

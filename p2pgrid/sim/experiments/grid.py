@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
+from p2pgrid.errors import BadExperiment
 from p2pgrid.sim.churn import Weibull
 from p2pgrid.sim.conditions import conditions_of, network
 from p2pgrid.sim.experiment import Experiment, Run
-from p2pgrid.sim.simulation import PICTURES, Simulation
+from p2pgrid.sim.simulation import LEAST_SESSION, MOST_SEARCHES, MOST_TAGS, PICTURES, Simulation
 
 
 def measure(run: Run) -> None:
     """Grow it, and let it live."""
+    if 0 < run["mean_session"] < LEAST_SESSION:
+        raise BadExperiment(f"grid: mean_session is 0 for none, or from {LEAST_SESSION:g} s on.")
     simulation = Simulation(
         run.nodes,
         seed=run.seed,
@@ -37,6 +40,12 @@ EXPERIMENT: Final = Experiment(
     },
     measure,
     PICTURES,
-    {"hours": (0.001, 100_000), "shape": (0.01, 100)},
+    {
+        "hours": (0.001, 100_000),
+        "searches": (0, MOST_SEARCHES),
+        "tags": (0, MOST_TAGS),
+        "mean_session": (0, 1e9),
+        "shape": (0.01, 100),
+    },
     measures={"success_percent": "searches", "first_p50": "", "complete_p50": "", "bytes_a_node_and_second": ""},
 )

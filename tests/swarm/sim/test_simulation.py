@@ -205,14 +205,25 @@ def test_the_same_network_by_plain_parameters_is_the_same_run():
     assert by_words.digest == Simulation(20, seed=3, tags=5, conditions=ROUGH).run(hours=HOURS, searches=20).digest
 
 
-@pytest.mark.parametrize("wrong", [{"nodes": 1}, {"nodes": 10**6}, {"tags": -1}, {"check_every": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"nodes": 1},
+        {"nodes": 10**6},
+        {"tags": -1},
+        {"tags": 10_001},
+        {"check_every": -1},
+        {"churn": Weibull(0.5, 0.9)},
+    ],
+)
 def test_impossible_simulations_are_refused(wrong):
     with pytest.raises(BadExperiment):
         Simulation(**wrong)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"hours": 0}, {"hours": -1}, {"hours": math.inf}, {"hours": math.nan}, {"searches": -1}]
+    "wrong",
+    [{"hours": 0}, {"hours": -1}, {"hours": math.inf}, {"hours": math.nan}, {"searches": -1}, {"searches": 1_000_001}],
 )
 def test_impossible_runs_are_refused(wrong):
     with pytest.raises(BadExperiment):

@@ -97,6 +97,23 @@ def test_too_few_and_too_many_nodes_are_refused_before_anything_runs(nodes):
         made(lambda run: pytest.fail("it ran")).run(nodes=nodes)
 
 
+@pytest.mark.parametrize("name", ["grid", "churn"])
+@pytest.mark.parametrize(
+    ("parameter", "most"), [("searches", 1_000_000), ("tags", 10_000), ("hours", 100_000), ("shape", 100)]
+)
+def test_a_grid_that_nobody_could_wait_for_is_refused(name, parameter, most):
+    assert named(name).with_parameters({parameter: most})[parameter] == most
+    with pytest.raises(BadExperiment, match=f"{parameter} is a .*number from"):
+        named(name).with_parameters({parameter: most + 1})
+
+
+def test_a_mean_session_is_none_or_a_second_at_least():
+    with pytest.raises(BadExperiment, match=r"mean_session is 0 for none, or from 1 s on"):
+        named("grid").run(nodes=3, parameters={"mean_session": 0.5})
+    with pytest.raises(BadExperiment, match="sessions is a number from 1 to"):
+        named("churn").run(nodes=3, parameters={"sessions": 0.5})
+
+
 def test_a_run_has_its_own_number_of_nodes_unless_told():
     assert made().run().nodes == 5
     assert made().run(nodes=2).nodes == 2
