@@ -31,9 +31,9 @@ class Experiment:
     """One of them.
 
     ``about``: one sentence; ``nodes``: how many unless told; ``parameters``: their names and defaults, which also say
-    their types, a text being a latency (see ``conditions``, also for those of every network); ``measure``: does it, a
-    row at a time; ``pictures``: by file name; ``bounds``: least and most of a parameter, 0 and anything finite unless
-    told.
+    their types, a text being a latency (see ``conditions``, also for those of every network), a tuple a list of
+    different values; ``measure``: does it, a row at a time; ``pictures``: by file name; ``bounds``: least and most of a
+    parameter, 0 and anything finite unless told.
 
     What many runs are summed up by: ``measures``: columns, each with the column that says of how many tries it is the
     share, "" where it is none; ``apart``: columns by which rows of one run are kept apart, the first is across.
@@ -105,7 +105,7 @@ class Experiment:
             values = value if isinstance(value, (list, tuple)) else [value]
             if not values:
                 raise BadExperiment(f"{self.name}: {name} needs at least one value.")
-            return tuple(self._number(name, default[0], one) for one in values)
+            return tuple(dict.fromkeys(self._number(name, default[0], one) for one in values))
         return self._number(name, default, value)
 
     def _number(self, name: str, default: Any, value: Any) -> Any:

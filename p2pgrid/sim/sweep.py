@@ -56,14 +56,21 @@ def jobs_of(
     parameters: Mapping[str, Any] | None = None,
     vary: Mapping[str, Sequence[Any]] | None = None,
 ) -> list[Job]:
-    """A run for each combination.  Raises ``BadExperiment`` before anything runs."""
+    """A run for each combination; of equal ones, as of a seed that is named twice, one: it would give the same again.
+
+    Raises ``BadExperiment`` before anything runs.
+    """
     found, fixed, vary = named(experiment), dict(parameters or {}), dict(vary or {})
-    jobs = []
+    jobs: list[Job] = []
+    seen = set()
     for count, seed, *values in itertools.product(nodes, seeds, *vary.values()):
         chosen = dict(zip(vary, values, strict=True))
-        found.with_nodes(count)
         given = {**fixed, **chosen}
         taken = found.with_parameters(given)
+        same = (found.with_nodes(count), seed, tuple(taken.items()))
+        if same in seen:
+            continue
+        seen.add(same)
         columns = {name: _column(taken[name]) for name in chosen}
         varied = {"seed": seed, **({"nodes": count} if len(nodes) > 1 else {}), **columns}
         jobs.append(Job(experiment, count, seed, {name: taken[name] for name in given}, varied))

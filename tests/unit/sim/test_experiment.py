@@ -63,10 +63,15 @@ def test_parameters_given_take_the_type_of_their_defaults():
 
 @given(st.lists(st.integers(0, 10**9), min_size=1), st.integers(0, 10**9), st.floats(0, 1e300))
 def test_all_numbers_from_0_on_are_taken_as_numbers_and_as_text(sizes, count, share):
-    wanted = {"sizes": tuple(sizes), "times": (1.0,), "count": count, "share": share}
+    wanted = {"sizes": tuple(dict.fromkeys(sizes)), "times": (1.0,), "count": count, "share": share}
     assert made().with_parameters({"sizes": sizes, "count": count, "share": share}) == wanted
     as_text = {"sizes": [str(size) for size in sizes], "count": str(count), "share": repr(share)}
     assert made().with_parameters(as_text) == wanted
+
+
+def test_equal_values_of_a_list_are_one():
+    assert made().with_parameters({"sizes": [3, "7", 7.0, 3], "times": ["0", 0.0, 2]})["sizes"] == (3, 7)
+    assert made().with_parameters({"times": ["0", 0.0, 2]})["times"] == (0.0, 2.0)
 
 
 def test_an_unknown_parameter_is_refused_with_the_names_of_those_there_are():

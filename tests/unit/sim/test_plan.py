@@ -56,9 +56,9 @@ def test_a_file_needs_no_more_than_an_experiment_and_one_number_is_a_list_of_one
 
 
 @given(
-    st.lists(st.integers(2, 1000), min_size=1, max_size=3),
-    st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=3),
-    st.lists(st.floats(0.1, 9.0), min_size=1, max_size=3),
+    st.lists(st.integers(2, 1000), min_size=1, max_size=3, unique=True),
+    st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=3, unique=True),
+    st.lists(st.floats(0.1, 9.0), min_size=1, max_size=3, unique=True),
 )
 def test_there_is_a_run_for_each_combination(written, nodes, seeds, shapes):
     jobs = read(written(f'experiment = "churn"\nnodes = {nodes}\nseed = {seeds}\n[vary]\nshape = {shapes}')).jobs()

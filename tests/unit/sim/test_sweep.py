@@ -26,6 +26,20 @@ def test_there_is_a_job_for_each_combination_with_what_differs_as_columns():
     assert len({repr(job.varied) for job in jobs}) == 16
 
 
+def test_equal_combinations_are_one_run():
+    usual = named("skademlia").nodes
+    jobs = jobs_of(
+        "skademlia",
+        nodes=[None, usual],
+        seeds=[1, 1, 2],
+        parameters=SMALL,
+        vary={"k": ["8", 8], "paths": [[1, 2], [1]]},
+    )
+    assert [(job.seed, job.parameters["paths"]) for job in jobs] == [(1, (1, 2)), (1, (1,)), (2, (1, 2)), (2, (1,))]
+    assert len(jobs_of("skademlia", seeds=[5] * (MOST_JOBS + 1))) == 1
+    assert len(jobs_of("churn", vary={"loss": ["0", "0.0", 0.1]})) == 2
+
+
 def test_what_is_the_same_in_all_runs_is_no_column_but_the_seed_is():
     (job,) = jobs_of("skademlia", nodes=[20], parameters=SMALL)
     assert job == Job("skademlia", 20, 1, SMALL, {"seed": 1})
