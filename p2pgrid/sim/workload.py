@@ -11,6 +11,7 @@ from p2pgrid.ids import Tag, normalise_tag
 from p2pgrid.records import Listing, Verified
 from p2pgrid.sim.churn import Sessions
 from p2pgrid.sim.grid import Grid
+from p2pgrid.sim.growth import AGAIN
 from p2pgrid.sim.node import Node
 
 DATASET_BYTES: Final = 16
@@ -114,7 +115,10 @@ class Workload:
     # ------------------------------------------------------------ churn
 
     def churn(self, sessions: Sessions) -> None:
-        """From now on every node stays as long as chance has it, and a new one comes for each that leaves."""
+        """From now on every node stays as long as chance has it, and a new one comes for each that leaves.
+
+        While there is no door, the next is one: open, and the first of a grid of its own.
+        """
         chance = self.grid.world.random
         for node in list(self.grid.nodes):
             self.grid.world.after(sessions.rest(chance), self._leave, node, sessions)
@@ -125,17 +129,33 @@ class Workload:
         grid.remove(node)
         self.deaths += 1
         door = grid.door()
-        if door is None:
-            return
-        new = grid.add(side=door.host.side)
-        new.join([door.address], self._came)
+        new = grid.add(side=door.host.side) if door is not None else grid.add(nat="open")
         self.births += 1
+        if door is not None:
+            self._join(new, door)
         grid.world.after(sessions.session(grid.world.random), self._leave, new, sessions)
         for tag in orphaned:
             self._publish(tag)
 
-    def _came(self, joined: bool) -> None:
-        self.grid.unjoined += not joined
+    def _join(self, new: Node, door: Node, again: bool = False) -> None:
+        """Whom its door does not answer is counted as not joined until another does, and tries as long as it stays."""
+
+        def ended(joined: bool) -> None:
+            if joined is again:
+                self.grid.unjoined += -1 if joined else 1
+            if not joined:
+                self.grid.world.after(AGAIN, self._again, new)
+
+        new.join([door.address], ended)
+
+    def _again(self, new: Node) -> None:
+        if not new.up:
+            return
+        door = self.grid.door(lambda other: other is not new and other.host.side == new.host.side)
+        if door is not None:
+            self._join(new, door, again=True)
+        else:
+            self.grid.world.after(AGAIN, self._again, new)
 
 
 def times(finds: Sequence[Find]) -> dict[str, float | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from p2pgrid.ids import normalise_tag
 from p2pgrid.sim.churn import Weibull
 from p2pgrid.sim.grid import Grid
@@ -15,6 +17,16 @@ def working(count: int, **conditions: float) -> Workload:
     grid.grow(count)
     grid.run(60.0)
     return Workload(grid)
+
+
+class Once:
+    """Everybody there leaves within seconds, and whoever comes stays."""
+
+    def session(self, chance: random.Random) -> float:
+        return 1e9
+
+    def rest(self, chance: random.Random) -> float:
+        return 10.0 * chance.random()
 
 
 def cut_off(work: Workload) -> None:
@@ -71,3 +83,29 @@ def test_who_comes_for_one_that_left_and_is_answered_by_nobody_is_counted():
     quiet.churn(Weibull(1.0, 120.0))
     quiet.grid.run(120.0)
     assert 0 < quiet.grid.unjoined <= quiet.births
+
+
+def test_who_comes_and_is_not_answered_tries_another_door():
+    work = working(10)
+    work.grid.network.conditions = Conditions(LogNormal(), loss=1.0)
+    work.churn(Once())
+    work.grid.run(60.0)
+    assert (work.births, work.grid.unjoined) == (10, 10)
+    cut = [len(node.engine.table) for node in work.grid.nodes]
+    work.grid.network.conditions = Conditions(LogNormal())
+    work.grid.run(60.0)
+    assert work.grid.unjoined == 0, "whoever is answered later is in"
+    assert min(len(node.engine.table) for node in work.grid.nodes) > max(cut) == 0
+
+
+def test_a_churning_grid_behind_translators_goes_on_when_its_doors_have_left():
+    work = working(8, nat_cone=1.0)
+    doors = [node for node in work.grid.nodes if node.host.nat is None]
+    assert len(doors) == 1
+    work.churn(Weibull(1.0, 60.0))
+    work.grid.run(600.0)
+    assert work.births == work.deaths > 20
+    assert len(work.grid.living()) == 8
+    assert doors[0] not in work.grid.nodes
+    known = sum(len(node.engine.table) > 0 for node in work.grid.living())
+    assert known > 4, "newcomers join through those that are open"
