@@ -79,7 +79,8 @@ def draw(result: Result, axes: Any) -> None:
             at, label = row["mean_session"], "exponential sessions"
             other.plot([at], [row["bytes_a_node_and_second"]], "D", color="C1", label=label)
             other.plot([at], [BAMBOO], "kx", label="Bamboo, the same")
-    other.set(ylabel="bytes a node and second", yscale="log")
+    seen = any(row["bytes_a_node_and_second"] > 0 for row in result.rows)
+    other.set(ylabel="bytes a node and second", yscale="log" if seen else "linear")
     legend_of_both(axes, other)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from functools import cache
 from typing import Any
@@ -207,6 +208,16 @@ def test_churn_is_compared_with_bamboo_at_its_size_and_sessions_only():
     assert rows[-1]["shape"] == 1.0
     assert rows[-1]["mean_session"] == pytest.approx(121.2, abs=0.1), "a median of 84 s"
     assert all(row["unfinished"] <= 1 for row in run("churn").rows)
+
+
+def test_a_churning_grid_without_traffic_is_drawn_without_a_warning(tmp_path):
+    silent = dataclasses.replace(
+        run("churn"), rows=[{**row, "bytes_a_node_and_second": 0.0} for row in run("churn").rows]
+    )
+    figure = silent.plot("churn")
+    assert figure.axes[1].get_yscale() == "linear"
+    assert {path.name for path in silent.save(tmp_path)} >= {"churn.png", "churn-times.png"}
+    assert run("churn").plot("churn").axes[1].get_yscale() == "log"
 
 
 def test_a_partition_hides_what_was_announced_meanwhile_until_it_heals():
