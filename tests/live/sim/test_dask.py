@@ -191,10 +191,11 @@ def test_where_no_scheduler_answers_or_no_worker_is_there(idle: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["nowhere", "smoke://127.0.0.1:1", "tcp://127.0.0.1:port"])
-def test_an_address_that_is_none_is_told_at_once(address: str) -> None:
+def test_an_address_that_is_none_is_told_at_once_and_leaves_no_folder(address: str, tmp_path: Path) -> None:
     began = time.monotonic()
-    done = simulate(*WORDS, "--scheduler", address)
+    done = simulate(*WORDS, "--scheduler", address, "--out", str(tmp_path / "made" / "out"))
 
+    assert list(tmp_path.iterdir()) == []
     assert time.monotonic() - began < 8
     assert (done.returncode, done.stdout) == (4, "")
     cause, _ = done.stderr.splitlines()
