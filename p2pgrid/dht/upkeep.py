@@ -229,7 +229,7 @@ class Upkeep:
 
     def _well_filled(self) -> int:
         """Peers of a range that are worth a lookup: in a small grid, which is shown whole, all of them."""
-        return self._limits.k if self._engine.depth() <= SMALL else 5 * self._limits.k // 8
+        return self._limits.k if self._engine.depth() <= SMALL else 3 * self._limits.k // 4
 
     def _probe(self, now: float) -> None:
         def answered(pong: Pong | None, rtt: float) -> None:
