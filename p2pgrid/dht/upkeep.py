@@ -199,7 +199,10 @@ class Upkeep:
 
     def lost(self, bucket: Bucket, now: float) -> None:
         """Somebody left this range dead: when few are left it is looked up soon, for those that came since."""
-        self._within *= QUICKER
+        if (
+            self._engine.profile.card.server
+        ):  # a client probes nobody, so that nothing would make its rounds longer again
+            self._within *= QUICKER
         if len(bucket) < self._limits.k // 4 and now - bucket.last_updated >= THIN_PAUSE:
             bucket.last_updated = min(bucket.last_updated, now - self._limits.refresh)
 
