@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import ceil, inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
@@ -27,12 +28,14 @@ FORGET_EVERY: Final = 300.0
 THIN_PAUSE: Final = 30.0
 """Seconds between two lookups of a range whose peers die."""
 KEPT_ROUNDS: Final = 6
-"""While rounds are shorter than the first, as so many peers die, our listings are placed anew every so many of them."""
+KEPT_WITHIN: Final = 120.0
+"""While rounds are shorter than this, as so many peers die, our listings are placed anew every so many of them."""
 FIRST_ROUND: Final = 60.0
-SLOWER: Final = 1.03
+SLOWER: Final = 0.1
 QUICKER: Final = 0.8
-"""Seconds of the first round of probes.  Each probe that is answered makes rounds so much longer, each peer found dead
-so much shorter: where peers come and go, one probe in nine finds a dead one, however long they stay."""
+"""Seconds of the first round of probes.  Each probe that is answered makes rounds longer, by such a part of the time in
+which the peer was not heard; each peer found dead makes them so much shorter.  So where peers come and go two probes in
+seven find a dead one, however long they stay."""
 SORTED_AGAIN: Final = 8
 """Times in a round that those to be probed are put in order: most were heard meanwhile, and are passed over."""
 SOON: Final = 1.0
@@ -63,7 +66,6 @@ class Upkeep:
 
     __slots__ = (
         "_bootstrap",
-        "_calm",
         "_cut_off",
         "_engine",
         "_failing",
@@ -89,8 +91,6 @@ class Upkeep:
         self._engine, self._limits = engine, limits
         self._within = FIRST_ROUND
         """Seconds of a round that suits how many peers are found dead."""
-        self._calm = False
-        """Whether there is nothing to do but to probe."""
         self._tick = now + limits.probe_gap * engine.chance()
         self._forget = now + FORGET_EVERY
         self._bootstrap: tuple[Endpoint, ...] = ()
@@ -144,10 +144,10 @@ class Upkeep:
                 self._join_again(now)
             elif before:  # some whom we lost meanwhile lost us as well, and are left alone for a while
                 self._own_at = now + self._limits.silent_pause + FILL_AFTER * self._engine.chance()
-            self._calm = not self._busy(now)
-            turn = calm_turn(len(table), self._limits, self._within) if self._calm else self._limits.probe_gap
+            calm = not self._busy(now)
+            turn = calm_turn(len(table), self._limits, self._within) if calm else self._limits.probe_gap
             self._tick = now + turn * (0.75 + 0.5 * self._engine.chance())
-            if self._calm and self._engine.gone_peers.waiting():
+            if calm and self._engine.gone_peers.waiting():
                 self._tick = min(self._tick, max(self._seek_at, now + self._limits.probe_gap))
 
     def _busy(self, now: float) -> bool:
@@ -235,13 +235,14 @@ class Upkeep:
         return self._limits.k if self._engine.depth() <= SMALL else 3 * self._limits.k // 4
 
     def _probe(self, now: float) -> None:
-        def answered(pong: Pong | None, rtt: float) -> None:
-            if pong is not None:
-                self._within = min(CALM_ROUND, self._within * SLOWER)
-
         for peer in self._whom(now):
             peer.probed = now
-            self._engine.ping(peer, False, answered, now)
+            self._engine.ping(peer, False, partial(self._lives, now - peer.heard), now)
+
+    def _lives(self, unheard: float, pong: Pong | None, rtt: float) -> None:
+        """A probe of a peer that was not heard for so many seconds has ended."""
+        if pong is not None:
+            self._within = min(CALM_ROUND, self._within + SLOWER * min(unheard, self._within))
 
     def _every(self, size: int) -> float:
         """Seconds within which each of so many peers is to be heard."""
@@ -362,7 +363,7 @@ class Upkeep:
         publisher = engine.publisher
         announcements = publisher.announcements.all()
         possible = publisher.possible_holders()
-        holders_live = KEPT_ROUNDS * self._within if self._within < FIRST_ROUND else inf
+        holders_live = KEPT_ROUNDS * self._within if self._within < KEPT_WITHIN else inf
         waiting: list[tuple[bool, float, int]] = []
         for number, one in enumerate(announcements):
             due = min(one.due, one.begun + holders_live) <= now or publisher.announcements.odd(one)
