@@ -492,7 +492,9 @@ class Engine:
         if self.heard_any <= peer.asked or self.table.get(peer.id) is not peer:
             return
         bucket = self.table.buckets[self.table.index(peer.long_id)]
-        if peer.fails >= self.limits.fails or (peer.fails >= 2 and (bucket.replacement_nodes or self._heirs(peer))):
+        doomed = peer.fails >= self.limits.fails
+        heirs = self._heirs(peer) if doomed or peer.fails >= 2 else []
+        if doomed or (peer.fails >= 2 and (bucket.replacement_nodes or heirs)):
             self.table.remove_contact(peer)
             self._depth = -1
             self.upkeep.lost(bucket, now)
@@ -500,7 +502,7 @@ class Engine:
             session = self._channel.sessions.to(peer.key)
             if session is not None:
                 self._channel.sessions.drop(session)
-            for heir in self._heirs(peer):
+            for heir in heirs:
                 self._channel.sessions.prefer(heir)
                 self._admit(heir.peer, now)
 

@@ -36,7 +36,7 @@ QUICKER: Final = 0.8
 """Seconds of the first round of probes.  Each probe that is answered makes rounds longer, by such a part of the time in
 which the peer was not heard; each peer found dead makes them so much shorter.  So where peers come and go two probes in
 seven find a dead one, however long they stay."""
-SORTED_AGAIN: Final = 8
+SORTED_AGAIN: Final = 4
 """Times in a round that those to be probed are put in order: most were heard meanwhile, and are passed over."""
 SOON: Final = 1.0
 MANY_FAIL: Final = 16
