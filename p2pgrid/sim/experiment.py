@@ -20,6 +20,8 @@ from p2pgrid.sim.network import Conditions
 from p2pgrid.sim.result import Draw, Result
 
 MOST_NODES: Final = 100_000
+MOST_SEED: Final = 2**63
+"""One more than the most: what a column of a table holds."""
 Progress = Callable[[float, "Run"], None]
 """Hears the share that is done (0..1) and the run itself, a few times a second."""
 TELL_EVERY: Final = 0.1
@@ -36,7 +38,8 @@ class Experiment:
     parameter, 0 and anything finite unless told.
 
     What many runs are summed up by: ``measures``: columns, each with the column that says of how many tries it is the
-    share, "" where it is none; ``apart``: columns by which rows of one run are kept apart, the first is across.
+    share, "" where it is none; ``of_run``: of those that are no mean over the rows of a run, as a median is none, what
+    they are of a whole run; ``apart``: columns by which rows of one run are kept apart, the first is across.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Experiment:
     pictures: Mapping[str, Draw]
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     measures: Mapping[str, str] = field(default_factory=dict)
+    of_run: Mapping[str, Callable[[Result], float | None]] = field(default_factory=dict)
     apart: tuple[str, ...] = ()
 
     def with_parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,6 +72,12 @@ class Experiment:
             raise BadExperiment(f"{self.name} runs with 2 to {MOST_NODES:,} nodes, not {count}.")
         return count
 
+    def with_seed(self, given: int) -> int:
+        """The same, when it is one.  Raises ``BadExperiment``."""
+        if type(given) is not int or not 0 <= given < MOST_SEED:
+            raise BadExperiment(f"{self.name}: a seed is a whole number from 0 to 2^63 - 1, not {given!r}.")
+        return given
+
     def run(
         self,
         *,
@@ -83,7 +93,7 @@ class Experiment:
         Raises ``BadExperiment`` for parameters that are impossible, ``BrokenInvariant`` for a fault in the engine.
         """
         count, chosen = self.with_nodes(nodes), self.with_parameters(parameters or {})
-        result = Result(self.name, self.title, count, seed, chosen, pictures=self.pictures)
+        result = Result(self.name, self.title, count, self.with_seed(seed), chosen, pictures=self.pictures)
         begun(result)
         usual = all(chosen[name] == self.parameters[name] for name in NETWORK if name in chosen)
         return perform(result, self.measure, progress, usual=usual)

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from p2pgrid.errors import BadExperiment
+from p2pgrid.sim.experiment import MOST_SEED
 from p2pgrid.sim.experiments import named
 from p2pgrid.sim.sweep import Job, jobs_of
 
 KEYS: Final = ("experiment", "nodes", "seed", "hours", "parameters", "vary")
-MOST_SEED: Final = 2**63
 
 
 @dataclass(slots=True)

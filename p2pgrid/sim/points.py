@@ -104,7 +104,11 @@ def points(done: Sequence[tuple[Job, Result]]) -> list[Point]:
             fresh = Point(varied, apart, {name: Spread(_scale(name)) for name in experiment.measures})
             point = found.setdefault(repr((varied, apart)), fresh)
             for name, counted in experiment.measures.items():
-                _add(point.measures[name], rows, name, counted)
+                if name in experiment.of_run:
+                    value = experiment.of_run[name](result)
+                    point.measures[name].runs.extend([value] if value is not None else [])
+                else:
+                    _add(point.measures[name], rows, name, counted)
             point.verdicts.extend(row["holds"] for row in rows if row.get("holds") is not None)
     return list(found.values())
 

@@ -67,7 +67,7 @@ def jobs_of(
         chosen = dict(zip(vary, values, strict=True))
         given = {**fixed, **chosen}
         taken = found.with_parameters(given)
-        same = (found.with_nodes(count), seed, tuple(taken.items()))
+        same = (found.with_nodes(count), found.with_seed(seed), tuple(taken.items()))
         if same in seen:
             continue
         seen.add(same)

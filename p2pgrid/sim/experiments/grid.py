@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from p2pgrid.errors import BadExperiment
 from p2pgrid.sim.churn import Weibull
 from p2pgrid.sim.conditions import conditions_of, network
 from p2pgrid.sim.experiment import Experiment, Run
+from p2pgrid.sim.result import Result
 from p2pgrid.sim.simulation import LEAST_SESSION, MOST_SEARCHES, MOST_TAGS, PICTURES, Simulation
+from p2pgrid.sim.workload import percentile
 
 
 def measure(run: Run) -> None:
@@ -23,6 +26,16 @@ def measure(run: Run) -> None:
         tags=run["tags"],
     )
     simulation.measure(run, run["hours"], run["searches"])
+
+
+def _median(column: str) -> Callable[[Result], float | None]:
+    """Of all searches of a run: the rows' are of a slice of its time each, with few or none."""
+
+    def of(result: Result) -> float | None:
+        finds = [row for row in result.tables.get("searches", []) if not (row["local"] and column == "first")]
+        return percentile([row[column] for row in finds if row[column] is not None], 0.5)
+
+    return of
 
 
 EXPERIMENT: Final = Experiment(
@@ -48,4 +61,5 @@ EXPERIMENT: Final = Experiment(
         "shape": (0.01, 100),
     },
     measures={"success_percent": "searches", "first_p50": "", "complete_p50": "", "bytes_a_node_and_second": ""},
+    of_run={"first_p50": _median("first"), "complete_p50": _median("complete")},
 )

@@ -162,3 +162,24 @@ def test_a_picture_of_nothing_but_seeds_or_of_nothing_found_is_drawn():
 def test_every_experiment_says_what_many_runs_are_summed_up_by(found):
     assert found.measures
     assert not set(found.measures) & set(found.apart)
+
+
+def test_the_median_of_a_run_is_that_of_all_its_searches_and_not_the_mean_of_its_slices():
+    """A slice with one slow search once weighed as much as one with fifty quick ones."""
+    quick = {"first": 0.1, "complete": 0.2, "local": False}
+    finds = [
+        *[quick] * 50,
+        {"first": 4.0, "complete": 9.0, "local": False},
+        {"first": 0.0, "complete": 0.2, "local": True},
+    ]
+    runs = []
+    for seed in (1, 2):
+        job, result = grid_run(
+            seed, [{"success_percent": 100.0, "searches": n, "complete_p50": p} for n, p in ((51, 0.2), (1, 9.0))]
+        )
+        result.tables["searches"] = finds
+        runs.append((job, result))
+    (point,) = points(runs)
+    row = point.row()
+    assert (row["runs"], row["first_p50"], row["complete_p50"]) == (2, 0.1, 0.2)
+    assert (row["complete_p50_least"], row["complete_p50_most"]) == (0.2, 0.2)
