@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 nothing found, 4 not reachable in t
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from p2pgrid.errors import InternalError, NotAllowed, NotLoggedIn, P2PError, WrongUse
+from p2pgrid.errors import InternalError, InvalidInput, NotAllowed, NotLoggedIn, P2PError, WrongUse
 
 DEBUG_VARIABLE: Final = "P2PGRID_DEBUG"
 PROGRAM: Final = "p2pgrid"
@@ -96,6 +97,9 @@ def as_p2p_error(error: BaseException) -> P2PError:
         return known
     if hasattr(error, "format_message"):  # a usage error, from whichever click this typer carries
         return _wrong_use(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        what = f"{error.filename} cannot be written" if error.filename else "What is printed cannot be written"
+        return InvalidInput(f"{what}: no space is left there.", fix="Free some space, or send it elsewhere.")
     return InternalError(
         f"Something unforeseen happened: {type(error).__name__}: {str(error)[:500]}",
         fix=f"Run it again with {DEBUG_VARIABLE}=1 for the traceback, and report it.",
@@ -114,6 +118,10 @@ def tell(error: P2PError, *, as_json: bool, word: str = "error") -> None:
             print(f"fix: {clean(error.fix)}", file=sys.stderr, flush=True)
     except BrokenPipeError:
         quiet_stdout()
+    except OSError:  # a full disk that our output goes to
+        quiet_stdout()
+        if as_json:
+            tell(error, as_json=False, word=word)
 
 
 def never_fail_to_encode() -> None:

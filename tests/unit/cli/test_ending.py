@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 
 import pytest
@@ -120,3 +121,20 @@ def test_a_reader_that_went_away_leaves_no_noise() -> None:
         os.close(writer)
 
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("words", [["--list"], ["--list", "--json"]])
+def test_output_that_goes_to_a_full_disk_is_told_on_standard_error(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "p2pgrid", "simulate", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error[P2P-0002]: What is printed cannot be written: no space is left there.",
+        "fix: Free some space, or send it elsewhere.",
+    ]
