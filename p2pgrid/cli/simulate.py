@@ -119,7 +119,14 @@ def _list(voice: Out) -> None:
     voice.document([_described(one) for one in found])
     for one in found:
         voice.line(f"{one.name}: {one.about}")
-        voice.line(f"    {one.nodes:,} nodes; " + ", ".join(f"{k}={_shown(v)}" for k, v in one.parameters.items()))
+        voice.line(f"    {one.nodes} nodes; " + ", ".join(f"{k}={_settable(v)}" for k, v in one.parameters.items()))
+
+
+def _settable(value: Any) -> str:
+    """As ``--set`` takes it."""
+    if isinstance(value, tuple):
+        return ",".join(map(_settable, value))
+    return f"{value:.15g}" if isinstance(value, float) else f"{value}"
 
 
 def _described(one: Experiment) -> Row:
@@ -135,28 +142,40 @@ def _described(one: Experiment) -> Row:
 
 def _one(voice: Out, job: Job, out: Path | None) -> None:
     from p2pgrid.sim.experiments import named
+    from p2pgrid.sim.journal import Journal
 
+    journal = Journal(out, [job]) if out is not None else None
     begun: list[Result] = []
     fault: Exception | None = None
-    with _progress(voice, job.experiment) as progress:
-        try:
+    try:
+        with _progress(voice, job.experiment) as progress:
             named(job.experiment).run(
                 nodes=job.nodes, seed=job.seed, parameters=job.parameters, progress=progress, begun=begun.append
             )
-        except Exception as error:
-            if not (begun and begun[0].rows):
-                raise
-            fault = error
+    except Exception as error:
+        if not (begun and begun[0].rows):
+            raise
+        fault = error
+    finally:
+        if journal is not None and not (begun and begun[0].rows):
+            journal.discard()
     result = begun[0]
-    saved = _saved(out if result.rows else None, result)
+    saved = _saved(voice, out if result.rows else None, result, interrupted=fault is None and not result.complete)
     if fault is None:
-        voice.document(result.document())
+        _document(voice, result, saved)
     _show(voice, result.title, result.rows)
-    voice.pairs(result.summary, "run")
+    voice.pairs({name: _shown(value) for name, value in result.summary.items()}, "run")
     if fault is not None:
         _fail(voice, out, result, saved, fault)
     _tell_of(voice, out, result, saved)
     _end(voice, result, result.holds)
+
+
+def _document(voice: Out, result: Result, saved: list[Path] | InvalidInput) -> None:
+    """The one document; with what kept it from being written, which ends the command."""
+    if voice.as_json and isinstance(saved, InvalidInput):
+        voice.fail(saved, result.document())
+    voice.document(result.document())
 
 
 def _fail(voice: Out, out: Path | None, result: Result, saved: list[Path] | InvalidInput, fault: Exception) -> NoReturn:
@@ -195,8 +214,8 @@ def _many(voice: Out, jobs: Sequence[Job], out: Path | None, scheduler: str | No
         if begun is not None and (sweep is None or not sweep.done):
             begun.discard()
     whole = sweep.result()
-    saved = _saved(out if sweep.done else None, whole)
-    voice.document(whole.document())
+    saved = _saved(voice, out if sweep.done else None, whole, interrupted=not whole.complete)
+    _document(voice, whole, saved)
     _show(voice, whole.title, [_for_people(row) for row in whole.tables["points"]])
     _show(voice, "runs", whole.tables["runs"])
     for job, error in sweep.failed:
@@ -234,18 +253,25 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.{DIGITS}g}" if abs(value) < 10**DIGITS else f"{value:,.0f}"
+        return f"{value:.{DIGITS}g}" if abs(value) < 10**DIGITS else f"{value:.0f}"
     if isinstance(value, (tuple, list)):
         return ",".join(_shown(one) for one in value)
     return "" if value is None else f"{value}"
 
 
-def _saved(out: Path | None, result: Result) -> list[Path] | InvalidInput:
+def _saved(voice: Out, out: Path | None, result: Result, *, interrupted: bool) -> list[Path] | InvalidInput:
     """What was written, or why it was not: before anything is shown, as whoever reads may go away meanwhile."""
+    if out is None:
+        return []
+    if interrupted:
+        voice.note("interrupted; writing what was finished, tables first (Ctrl-C again leaves the rest out)")
     try:
-        return result.save(out) if out is not None else []
+        return result.save(out)
     except InvalidInput as error:
         return error
+    except KeyboardInterrupt:
+        result.complete = False
+        return sorted(path for path in out.iterdir() if path.is_file())
 
 
 def _tell_of(voice: Out, out: Path | None, result: Result, written: list[Path] | InvalidInput) -> None:
@@ -254,7 +280,7 @@ def _tell_of(voice: Out, out: Path | None, result: Result, written: list[Path] |
     if not written:
         return
     voice.note(f"written to {out}: {', '.join(path.name for path in written)}")
-    if result.pictures and result.rows and not any(path.suffix == ".svg" for path in written):
+    if result.complete and result.pictures and result.rows and not any(path.suffix == ".svg" for path in written):
         voice.warn(MissingExtra("Pictures need matplotlib, which is not installed.", fix="pip install 'p2pgrid[sim]'"))
 
 
@@ -311,6 +337,7 @@ def _writable(folder: Path | None) -> Iterator[None]:
 def _must_be_writable(folder: Path) -> None:
     """Before anything runs: an hour of simulation must not end at a folder that cannot be written, or is in use."""
     from p2pgrid.sim.journal import must_be_free
+    from p2pgrid.sim.result import unwritable
 
     must_be_free(folder)
     try:
@@ -320,7 +347,7 @@ def _must_be_writable(folder: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise InvalidInput(f"Nothing can be written to {folder}: {error}.", fix="Choose another folder.") from error
+        raise unwritable(folder, error) from error
 
 
 @contextmanager

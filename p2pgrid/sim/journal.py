@@ -1,4 +1,4 @@
-"""What a sweep has found so far, on disk as each run is done: whoever kills it keeps what was finished."""
+"""What runs have found so far, on disk as each is done: whoever kills a sweep keeps what was finished."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from p2pgrid.errors import InvalidInput
-from p2pgrid.sim.result import SUMMARY, Result, Row, columns_of, write_csv
+from p2pgrid.sim.result import SUMMARY, Result, Row, columns_of, unwritable, write_csv
 from p2pgrid.sim.sweep import Job, common, merged, merged_tables
 
 
@@ -35,11 +35,14 @@ class Journal:
             with (self._folder / SUMMARY).open("x", encoding="utf-8") as file:
                 json.dump(about, file, indent=2)
                 file.write("\n")
+        except FileExistsError as error:  # made since by somebody else's run, or no folder at all
+            must_be_free(self._folder)
+            raise unwritable(self._folder, error) from error
         except OSError as error:
-            raise InvalidInput(f"The results cannot be written to {folder}: {error}.") from error
+            raise unwritable(self._folder, error) from error
 
     def discard(self) -> None:
-        """Give the folder back; for a sweep that ended before any run did."""
+        """Give the folder back; for what ended before anything was finished."""
         with suppress(OSError):
             (self._folder / SUMMARY).unlink()
 
@@ -52,7 +55,7 @@ class Journal:
                 if table:
                     self._append(name, table)
         except OSError as error:
-            raise InvalidInput(f"A run cannot be written to {self._folder}: {error}.") from error
+            raise unwritable(self._folder, error) from error
 
     def _append(self, name: str, rows: Sequence[Row]) -> None:
         path = self._folder / f"{name}.csv"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import html
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ Draw = Callable[["Result", Any], None]
 SUMMARY: Final = "summary.json"
 """The file that every folder of results has."""
 EXTRA: Final = "Install it with: pip install 'p2pgrid[sim]'"
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 SIZE: Final = (6.4, 4.0)
 STYLE: Final[Any] = {
     "svg.hashsalt": "p2pgrid",
@@ -37,7 +39,7 @@ STYLE: Final[Any] = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Result:
     """One run.
 
@@ -63,9 +65,14 @@ class Result:
     unheld: int = 0
     unfinished: int = 0
     complete: bool = True
-    pictures: Mapping[str, Draw] = field(default_factory=dict, repr=False)
-    whole: Row | None = field(default=None, repr=False)
+    pictures: Mapping[str, Draw] = field(default_factory=dict)
+    whole: Row | None = None
     """The document, where it is of several runs."""
+
+    def __repr__(self) -> str:
+        tables = {"rows": self.rows, **self.tables}
+        held = ", ".join(f"{name}: {len(rows)}" for name, rows in tables.items())
+        return f"<Result {self.title!r}: {self.nodes} nodes, seed {self.seed}, digest {self.digest or '-'}; {held}>"
 
     @property
     def summary(self) -> Row:
@@ -135,26 +142,27 @@ class Result:
         return figure
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write ``summary.json``, each table as CSV and as parquet, each picture as PNG and SVG.
+        """Write ``summary.json``, each table as CSV and as parquet, each picture as PNG and SVG, in this order.
 
-        What needs a package that is not installed is left out; CSV and the summary are always there.  Returns what was
-        written.  Raises ``InvalidInput`` when the folder cannot be written.
+        What needs a package that is not installed is left out, and so is the parquet of a table that it cannot hold;
+        CSV and the summary are always there.  Returns what was written.  Raises ``InvalidInput`` when the folder cannot
+        be written.
         """
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             return self._save(folder)
         except OSError as error:
-            raise InvalidInput(f"The results cannot be written to {folder}: {error}.") from error
+            raise unwritable(folder, error) from error
 
     def _save(self, folder: Path) -> list[Path]:
         written = [folder / SUMMARY]
         with _replaced(written[0]) as part:
             part.write_text(json.dumps(self.document(), indent=2) + "\n", encoding="utf-8")
-        for name, rows in {"rows": self.rows, **self.tables}.items():
-            if rows:
-                written.append(write_csv(folder / f"{name}.csv", rows, columns_of(rows)))
-                written += _write_parquet(folder / f"{name}.parquet", rows)
+        tables = {name: rows for name, rows in {"rows": self.rows, **self.tables}.items() if rows}
+        written += [write_csv(folder / f"{name}.csv", rows, columns_of(rows)) for name, rows in tables.items()]
+        for name, rows in tables.items():
+            written += _write_parquet(folder / f"{name}.parquet", rows)
         for name in self.pictures if self.rows else ():
             written += self._draw(folder, name)
         return written
@@ -166,11 +174,11 @@ class Result:
             return []
         import matplotlib as mpl
 
-        paths = [folder / f"{name}.png", folder / f"{name}.svg"]
-        with mpl.rc_context(STYLE):
-            figure.savefig(paths[0], dpi=160)
-            figure.savefig(paths[1], metadata={"Date": None})
-        return paths
+        png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+        with mpl.rc_context(STYLE), _replaced(png) as one, _replaced(svg) as other:
+            figure.savefig(one, format="png", dpi=160)
+            figure.savefig(other, format="svg", metadata={"Date": None})
+        return [png, svg]
 
     def _repr_html_(self) -> str:
         head = "".join(f"<tr><th>{_cell(k)}</th><td>{_cell(v)}</td></tr>" for k, v in self.summary.items())
@@ -185,6 +193,12 @@ def legend_of_both(axes: Any, other: Any) -> None:
     )
     other.spines["right"].set_visible(True)
     axes.figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 2))
+
+
+def unwritable(folder: str | Path, error: OSError) -> InvalidInput:
+    """What to tell of a folder for results that cannot be written."""
+    fix = "Free some space there, or choose another folder." if error.errno in FULL else "Choose another folder."
+    return InvalidInput(f"The results cannot be written to {folder}: {error.strerror or error}.", fix=fix)
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:
@@ -225,9 +239,12 @@ def _write_parquet(path: Path, rows: Sequence[Row]) -> list[Path]:
         from pyarrow import parquet
     except ImportError:
         return []
-    columns = {name: _column([row.get(name) for row in rows]) for name in columns_of(rows)}
+    try:
+        table = pyarrow.table({name: _column([row.get(name) for row in rows]) for name in columns_of(rows)})
+    except (OverflowError, pyarrow.ArrowException):
+        return []
     with _replaced(path) as part:
-        parquet.write_table(pyarrow.table(columns), part)
+        parquet.write_table(table, part)
     return [path]
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from p2pgrid.errors import InvalidInput
-from p2pgrid.sim.journal import Journal
+from p2pgrid.sim import journal as journals
+from p2pgrid.sim.journal import Journal, must_be_free
 from p2pgrid.sim.result import Result
 from p2pgrid.sim.sweep import Job, Sweep
 
@@ -96,3 +97,19 @@ def test_a_folder_that_is_given_back_is_free_again(tmp_path):
     Journal(tmp_path, JOBS).discard()
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     Journal(tmp_path, JOBS).add(JOBS[0], found(JOBS[0], {"k": 8}))
+
+
+def test_of_two_that_take_a_folder_at_the_same_time_one_gets_it(tmp_path, monkeypatch):
+    asked = []
+
+    def seems_free(folder):
+        asked.append(folder)
+        if len(asked) == 1:  # another run takes it right after we looked
+            (tmp_path / "summary.json").write_text("theirs")
+        else:
+            must_be_free(folder)
+
+    monkeypatch.setattr(journals, "must_be_free", seems_free)
+    with pytest.raises(InvalidInput, match="holds the results of another run"):
+        Journal(tmp_path, JOBS)
+    assert (tmp_path / "summary.json").read_text() == "theirs"

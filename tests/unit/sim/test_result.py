@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import sys
 from typing import Any
@@ -175,3 +176,27 @@ def test_what_a_notebook_shows_is_escaped():
 def test_the_columns_of_rows_are_in_the_order_in_which_they_come_up():
     assert columns_of([{"b": 1, "a": 2}, {"c": 3, "a": 4}]) == ["b", "a", "c"]
     assert columns_of([]) == []
+
+
+def test_a_result_is_one_line_for_whoever_prints_it():
+    shown = repr(Result("grid", "A grid", 10, 7, {}, [{"a": 1}] * 30, {"searches": [{"b": 2}] * 900}, digest="0abc"))
+    assert shown == "<Result 'A grid': 10 nodes, seed 7, digest 0abc; rows: 30, searches: 900>"
+
+
+def test_a_table_that_parquet_cannot_hold_costs_no_other(tmp_path):
+    result = Result("grid", "A grid", 10, 7, {}, [{"a": 2**70}], {"searches": [{"b": 2}]})
+    written = {path.name for path in result.save(tmp_path)}
+    assert written == {"summary.json", "rows.csv", "searches.csv", "searches.parquet"}
+
+
+def test_a_picture_that_cannot_be_written_whole_leaves_nothing(tmp_path, monkeypatch):
+    def full(figure, path, **options):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    result = Result("grid", "A grid", 10, 7, {}, [{"a": 1}], pictures={"one": lambda result, axes: axes.plot([1, 2])})
+    with pytest.raises(InvalidInput, match="No space left") as caught:
+        result.save(tmp_path)
+    assert "Free some space" in caught.value.fix
+    assert {path.name for path in tmp_path.iterdir()} == {"summary.json", "rows.csv", "rows.parquet"}
