@@ -7,10 +7,14 @@ from statistics import mean
 from typing import Any, Final
 
 from p2pgrid.dht.limits import Limits
+from p2pgrid.errors import BadExperiment
 from p2pgrid.sim.experiment import Experiment, Run
 from p2pgrid.sim.grid import Grid
 from p2pgrid.sim.result import Result, Row
 
+NODES: Final = 10_000
+SIZES: Final = (100, 300, 1_000, 10_000)
+"""Unless told; those of them that are not above the nodes."""
 REFERENCE: Final = (
     (8, 100, 1.66),
     (8, 300, 1.93),
@@ -32,7 +36,7 @@ NEVER: Final = 1e9
 
 def measure(run: Run) -> None:
     """Lookups of points by chance, in grids of several sizes: with full tables, and as they grew by themselves."""
-    sizes = sorted({size for size in run["sizes"] if size <= run.nodes} | {run.nodes})
+    sizes = _sizes(run)
     parts = [
         (k, size, tables)
         for size in sizes
@@ -81,6 +85,19 @@ def measure(run: Run) -> None:
         )
 
 
+def _sizes(run: Run) -> list[int]:
+    """The usual ones up to the nodes, and the nodes; of others exactly these, and the nodes unless those are usual."""
+    if run["sizes"] == SIZES:
+        return sorted({size for size in SIZES if size <= run.nodes} | {run.nodes})
+    most = max(run["sizes"])
+    if most > run.nodes:
+        raise BadExperiment(
+            f"A size of {most:,} is above the {run.nodes:,} nodes.",
+            fix=f"Take --nodes {most}, or --set sizes=... of at most {run.nodes}.",
+        )
+    return sorted({*run["sizes"]} | {run.nodes} - {NODES})
+
+
 def _lookup(run: Run, grid: Grid, number: int) -> Row:
     """One of them; 0 hops when the nearest node never came up."""
     run.within(number / run["lookups"])
@@ -120,8 +137,8 @@ EXPERIMENT: Final = Experiment(
     "hops",
     "Hops of a lookup against the size of the grid",
     "Lookups of random points in grids of several sizes, with full tables and with those that nodes grew themselves.",
-    10_000,
-    {"sizes": (100, 300, 1_000, 10_000), "k": (8, 20), "lookups": 200, "grown_most": 1_000},
+    NODES,
+    {"sizes": SIZES, "k": (8, 20), "lookups": 200, "grown_most": 1_000},
     measure,
     {"hops": draw},
     {"sizes": (3, 100_000), "k": (1, 24), "lookups": (1, 1e6)},

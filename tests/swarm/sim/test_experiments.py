@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from p2pgrid.errors import BadExperiment
 from p2pgrid.sim import Result, experiment, world
-from p2pgrid.sim.experiments import NAMES, named
+from p2pgrid.sim.experiments import NAMES, hops, named
 from p2pgrid.sim.grid import Grid
 from p2pgrid.sim.result import columns_of
 from p2pgrid.sim.workload import times
@@ -183,6 +183,40 @@ def test_hops_are_fewer_than_nodes_and_compared_with_the_reference_where_there_i
     (row,) = known.rows
     assert row["reference"] == 1.43
     assert known.holds
+
+
+QUICK = {"k": [4], "lookups": 1, "grown_most": 0}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "sizes", "ran"),
+    [
+        (None, [10, 20], [10, 20]),
+        (20, [10], [10, 20]),
+        (20, [20, 10], [10, 20]),
+        (20, None, [20]),
+        (100, None, [100]),
+        (120, None, [100, 120]),
+    ],
+)
+def test_grids_are_of_the_sizes_that_were_asked_for(nodes, sizes, ran):
+    given = {"sizes": sizes, **QUICK} if sizes else QUICK
+    assert [row["nodes"] for row in named("hops").run(nodes=nodes, parameters=given).rows] == ran
+
+
+def test_hops_of_the_usual_sizes_up_to_the_usual_number_of_nodes():
+    of = named("hops")
+    usual = experiment.Run(Result("hops", "", of.nodes, 1, of.parameters))
+    assert hops._sizes(usual) == [100, 300, 1_000, 10_000]
+
+
+@pytest.mark.parametrize(("nodes", "least"), [(20, "20 nodes"), (None, "10,000 nodes")])
+def test_a_size_above_the_nodes_is_refused_before_anything_runs(nodes, least):
+    begun: list[Result] = []
+    with pytest.raises(BadExperiment, match=f"size of 20,000 is above the {least}") as caught:
+        named("hops").run(nodes=nodes, parameters={"sizes": [5, 20_000], **QUICK}, begun=begun.append)
+    assert caught.value.fix == f"Take --nodes 20000, or --set sizes=... of at most {nodes or 10_000}."
+    assert (begun[0].events, begun[0].rows) == (0, [])
 
 
 def test_a_lookup_among_adversaries_always_succeeds_without_any_and_more_paths_help():
