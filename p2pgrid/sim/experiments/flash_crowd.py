@@ -11,6 +11,8 @@ from p2pgrid.sim.workload import Workload, percentile
 
 JOINED: Final = 0.999
 """Share of the crowd that must be in."""
+FOUND: Final = 0.99
+"""Share of the searches that must find what they look for besides (the design's bound for deaths and partitions)."""
 
 
 def measure(run: Run) -> None:
@@ -39,6 +41,7 @@ def measure(run: Run) -> None:
     while len(times) + len(failed) < run.nodes and grid.world.now < began + run["seconds"] + 120.0:
         run.pass_time(grid, 1.0, len(times) / run.nodes, len(times) / run.nodes)
     spent = grid.network.out - sent
+    grid.unjoined += run.nodes - len(times)
     run.result.tables["joins"] = [{"seconds": seconds} for seconds in sorted(times)]
     for after in run["after"]:
         grid.run(after)
@@ -46,7 +49,10 @@ def measure(run: Run) -> None:
             work.search(grid.world.random.choice(grid.nodes), grid.world.random.choice(sorted(work.publishers)))
         grid.run(20.0)
         finds = work.finds[-run["searches"] :]
-        joined = len(times) / run.nodes
+        joined, found = len(times) / run.nodes, sum(find.right for find in finds) / len(finds)
+        verdict = run.against(joined, JOINED, 0.0, better="more")
+        if verdict:
+            verdict["holds"] = verdict["holds"] and found >= FOUND
         run.row(
             crowd=run.nodes,
             joined_share=joined,
@@ -55,8 +61,8 @@ def measure(run: Run) -> None:
             bytes_a_join=spent / run.nodes,
             seconds_after=after,
             searches=len(finds),
-            found_share=sum(find.right for find in finds) / len(finds),
-            **run.against(joined, JOINED, 0.0, better="more"),
+            found_share=found,
+            **verdict,
         )
 
 

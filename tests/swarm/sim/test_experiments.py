@@ -15,7 +15,7 @@ from p2pgrid.sim import Result, experiment, world
 from p2pgrid.sim.experiments import NAMES, hops, named
 from p2pgrid.sim.grid import Grid
 from p2pgrid.sim.result import columns_of
-from p2pgrid.sim.workload import times
+from p2pgrid.sim.workload import Find, Workload, times
 
 NODES = 16
 SMALL = {
@@ -276,6 +276,26 @@ def test_a_whole_crowd_joins_and_each_join_is_in_the_table():
     assert row["joined_share"] == 1.0
     assert len(result.tables["joins"]) == row["crowd"] == NODES
     assert row["join_p50"] <= row["join_p95"]
+
+
+def test_those_of_a_crowd_that_nobody_answers_are_told():
+    given = {"before": 5, "searches": 5, "tags": 2, "loss": 0.9, "after": [1.0]}
+    result = named("flash-crowd").run(nodes=20, parameters=given)
+    (row,) = result.rows
+    assert row["joined_share"] < 0.5
+    assert result.unjoined >= round(20 * (1 - row["joined_share"]))
+
+
+@pytest.mark.parametrize("finding", [True, False])
+def test_a_crowd_must_be_in_and_find(finding, monkeypatch):
+    def search(work: Workload, node: Any, tag: Any) -> Find:
+        work.finds.append(Find(work.grid.world.now, right=finding))
+        return work.finds[-1]
+
+    monkeypatch.setattr(Workload, "search", search)
+    result = named("flash-crowd").run(nodes=NODES, seed=5, parameters=SMALL["flash-crowd"])
+    (row,) = result.rows
+    assert (row["joined_share"], row["found_share"], row["holds"]) == (1.0, float(finding), finding)
 
 
 def test_listings_of_a_hot_tag_are_all_found():
