@@ -7,6 +7,7 @@ import contextlib
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,7 +117,7 @@ async def _up(grid: Swarm, out: Out, count: int, keep: bool, stopped: asyncio.Ev
         out.line(f"{count_text(len(rows), 'node')} up in {seconds:.1f} s; go in through {' '.join(grid.bootstrap)}")
         if keep and not (out.speaks and sys.stdout.isatty()):
             out.note("until Ctrl-C")
-            await stop
+            await _stay(grid, out, stopped)
         elif keep:
             await _watch(grid, stopped)
         else:
@@ -128,25 +129,51 @@ async def _up(grid: Swarm, out: Out, count: int, keep: bool, stopped: asyncio.Ev
         await asyncio.gather(start, stop, return_exceptions=True)
 
 
+async def _stay(grid: Swarm, out: Out, stopped: asyncio.Event) -> None:
+    """Until somebody stops it, say what is lost."""
+    known: set[str] = set()
+    while not stopped.is_set():
+        for line in _lost(grid, known):
+            out.note(line)
+        await _pause(stopped)
+
+
 async def _watch(grid: Swarm, stopped: asyncio.Event) -> None:
-    """A table that changes with the nodes, until somebody stops it."""
+    """A table that changes with the nodes, until somebody stops it; above it, what is lost."""
     from rich.live import Live
 
     terminal = console(sys.stdout)
+    known: set[str] = set()
     with Live(console=terminal, screen=False, auto_refresh=False) as live:
         while not stopped.is_set():
-            live.update(_drawn(await grid.status(), grid.bootstrap, terminal.height - AROUND_TABLE), refresh=True)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(REFRESH):
-                    await stopped.wait()
+            rows = await grid.status()
+            for line in _lost(grid, known):
+                terminal.print(line)
+            live.update(_drawn(rows, grid.bootstrap, terminal.height - AROUND_TABLE), refresh=True)
+            await _pause(stopped)
+
+
+def _lost(grid: Swarm, known: set[str]) -> list[str]:
+    """A line for each process that died since; ``known``: names of nodes that were told, and are from now on."""
+    new = [member for member in grid.lost if member.name not in known]
+    known.update(member.name for member in new)
+    died = Counter(member.process for member in new)
+    return [f"process {one} died, and {count_text(died[one], 'node')} with it" for one in sorted(died)]
+
+
+async def _pause(stopped: asyncio.Event) -> None:
+    """Until the next look, or until somebody stops it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(REFRESH):
+            await stopped.wait()
 
 
 def _drawn(rows: Sequence[Row], doors: Sequence[str], most: int) -> Any:
     from rich.table import Table
 
-    online = sum(row["state"] == "online" for row in rows)
+    online = [row["peers"] for row in rows if row["state"] == "online"]
     caption = (
-        f"{online} of {count_text(len(rows), 'node')} online, {sum(row['peers'] for row in rows) / len(rows):.0f} peers"
+        f"{len(online)} of {count_text(len(rows), 'node')} online, {sum(online) / max(1, len(online)):.0f} peers"
         f" each, {sum(row['sent'] for row in rows):,} packets sent; go in through {doors[0]}; Ctrl-C ends all"
     )
     table = Table(caption=caption)

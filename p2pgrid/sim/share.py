@@ -32,6 +32,25 @@ class Member:
     datasets: tuple[str, ...] = ()
 
 
+def row_of(
+    member: Member, state: str, *, peers: int = 0, listings: int = 0, sent: int = 0, received: int = 0
+) -> dict[str, Any]:
+    """A node as ``Swarm.status`` tells of it; without figures where nobody can say them any more."""
+    return {
+        "name": member.name,
+        "id": member.id,
+        "address": member.dht,
+        "url": member.url,
+        "process": member.process,
+        "state": state,
+        "peers": peers,
+        "listings": listings,
+        "sent": sent,
+        "received": received,
+        "datasets": list(member.datasets),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What one process is to start.
@@ -90,19 +109,14 @@ class Share:
     def status(self) -> list[dict[str, Any]]:
         """A row for each node, as it is now."""
         return [
-            {
-                "name": member.name,
-                "id": member.id,
-                "address": member.dht,
-                "url": member.url,
-                "process": member.process,
-                "state": "offline" if at in self.dead else "online",
-                "peers": len(dht.peers()),
-                "listings": dht.figures.listings,
-                "sent": dht.counters.get("sent", 0),
-                "received": dht.counters.get("received", 0),
-                "datasets": list(member.datasets),
-            }
+            row_of(
+                member,
+                "offline" if at in self.dead else "online",
+                peers=len(dht.peers()),
+                listings=dht.figures.listings,
+                sent=dht.counters.get("sent", 0),
+                received=dht.counters.get("received", 0),
+            )
             for at, (member, dht) in enumerate(zip(self.members, self.dht, strict=True))
         ]
 

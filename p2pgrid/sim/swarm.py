@@ -16,7 +16,7 @@ from p2pgrid.dht import DhtNode
 from p2pgrid.errors import InternalError, InvalidInput, NoBootstrap, Unreachable, from_wire
 from p2pgrid.link.http import raise_open_files
 from p2pgrid.records import Listing, Verified
-from p2pgrid.sim.share import Member, Order, Share
+from p2pgrid.sim.share import Member, Order, Share, row_of
 
 MOST_NODES: Final = 10_000
 MOST_PROCESSES: Final = 64
@@ -25,10 +25,15 @@ FIRST: Final = 4
 END_WITHIN: Final = 15.0
 """Seconds that a process has to close its nodes."""
 LONGEST_LINE: Final = 1 << 26
+AGAIN: Final = "Bring the swarm up again, with fewer nodes if memory was short."
 
 
 class Part(Protocol):
     """The nodes of one process, here or elsewhere."""
+
+    @property
+    def lost(self) -> list[Member]:
+        """All of them when their process died by itself, else none."""
 
     async def start(self) -> list[Member]:
         """Bring them up."""
@@ -113,8 +118,16 @@ class Swarm:
         """The DHT of each node in this process."""
         return [dht for share in self._own for dht in share.dht]
 
+    @property
+    def lost(self) -> list[Member]:
+        """Nodes whose process died by itself; the others go on without them."""
+        return sorted((one for part in self._parts for one in part.lost), key=lambda member: member.name)
+
     async def status(self) -> list[dict[str, Any]]:
-        """A row for each node, as it is now: name, id, address, url, process, state, peers, listings, sent..."""
+        """A row for each node, as it is now: name, id, address, url, process, state, peers, listings, sent...
+
+        Those that were killed, or whose process died, are "offline".
+        """
         rows = [row for rows in await asyncio.gather(*(part.rows() for part in self._parts)) for row in rows]
         return sorted(rows, key=lambda row: str(row["name"]))
 
@@ -211,6 +224,7 @@ class Here:
 
     def __init__(self, share: Share) -> None:
         self.share = share
+        self.lost: list[Member] = []
 
     async def start(self) -> list[Member]:
         """See ``Share.start``."""
@@ -235,6 +249,9 @@ class Elsewhere:
     def __init__(self, order: Order) -> None:
         self._order = order
         self._process: asyncio.subprocess.Process | None = None
+        self._members: list[Member] = []
+        self._silent = False
+        """Whether its ends of our pipes are closed, which may be told before its death is."""
         self._turn = asyncio.Lock()
         self._asked = 0
 
@@ -258,15 +275,27 @@ class Elsewhere:
                 "A dataset that is no source cannot travel to another process.", fix="Give its file, or processes=1."
             ) from error
         answer = await self._ask({"do": "start", "order": text})
-        return [Member(**{**row, "datasets": tuple(row["datasets"])}) for row in answer["members"]]
+        if answer is None:
+            raise InternalError("A process of the swarm died while it started.", fix=AGAIN)
+        self._members = [Member(**{**row, "datasets": tuple(row["datasets"])}) for row in answer["members"]]
+        return self._members
+
+    @property
+    def lost(self) -> list[Member]:
+        """See ``Part.lost``."""
+        ended = self._process is not None and self._process.returncode is not None
+        return list(self._members) if self._silent or ended else []
 
     async def rows(self) -> list[dict[str, Any]]:
         """Ask for them."""
-        rows: list[dict[str, Any]] = (await self._ask({"do": "status"}))["rows"]
+        answer = await self._ask({"do": "status"})
+        if answer is None:
+            return [row_of(member, "offline") for member in self._members]
+        rows: list[dict[str, Any]] = answer["rows"]
         return rows
 
     async def kill(self, names: Sequence[str]) -> None:
-        """Tell it."""
+        """Tell it; when it is dead, they are."""
         await self._ask({"do": "kill", "names": list(names)})
 
     async def close(self) -> None:
@@ -283,7 +312,8 @@ class Elsewhere:
             process.kill()
             await process.wait()
 
-    async def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
+    async def _ask(self, command: dict[str, Any]) -> dict[str, Any] | None:
+        """What it answers; None when it is dead."""
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise InternalError("A process of the swarm is not there.")
@@ -291,15 +321,20 @@ class Elsewhere:
             self._asked += 1
             answer: dict[str, Any] = {}
             try:
+                if process.stdin.is_closing():  # some loops would raise what is no ConnectionError
+                    raise ConnectionResetError
                 process.stdin.write(json.dumps({**command, "number": self._asked}).encode() + b"\n")
                 await process.stdin.drain()
                 while answer.get("number") != self._asked:  # an earlier one's, which nobody waited for
                     line = await process.stdout.readline()
                     if not line:
-                        raise InternalError("A process of the swarm died.")
+                        raise ConnectionResetError
                     answer = json.loads(line)
-            except (ConnectionError, ValueError) as error:
-                raise InternalError(f"A process of the swarm cannot be reached: {error!r}.") from error
+            except ConnectionError:
+                self._silent = True
+                return None
+            except ValueError as error:
+                raise InternalError(f"A process of the swarm says what is no answer: {error!r}.", fix=AGAIN) from error
         if "error" in answer:
             raise from_wire(answer["error"])
         return answer

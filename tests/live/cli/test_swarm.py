@@ -114,6 +114,37 @@ def test_the_table_at_a_terminal_lives_until_ctrl_c(watched: Any, family: Any) -
     assert begun.ended()
 
 
+def worker(process: Any) -> psutil.Process:
+    """The other process of a swarm in two."""
+    [found] = [one for one in psutil.Process(process.pid).children() if "p2pgrid.sim.worker" in one.cmdline()]
+    return found
+
+
+def test_the_table_goes_on_without_a_process_that_is_killed(watched: Any) -> None:
+    at = watched("swarm", "--nodes", "12", "--processes", "2", "--keep")
+    assert at.read_until(lambda shown: b"12 of 12 nodes online" in b" ".join(shown.split())), at.shown
+    worker(at.process).kill()
+    assert at.read_until(lambda shown: b"8 of 12 nodes online" in b" ".join(shown.split())), at.shown
+    drawn = at.shown.count(b"8 of 12")
+    assert at.read_until(lambda shown: shown.count(b"8 of 12") > drawn + 1), "it goes on"
+    at.type("\x03")
+
+    assert at.end() == (0, "")
+    assert at.shown.count(b"process 1 died, and 4 nodes with it") == 1
+    assert b"error[" not in at.shown
+
+
+def test_a_process_that_is_killed_is_told_once_without_a_terminal(begin: Any) -> None:
+    process = begin("swarm", "--nodes", "12", "--processes", "2", "--keep")
+    assert process.stdout.readline().startswith("12 nodes up in ")
+    assert process.stderr.readline() == "until Ctrl-C\n"
+    worker(process).kill()
+    assert process.stderr.readline() == "process 1 died, and 4 nodes with it\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 0
+
+
 def test_a_large_swarm_fits_the_terminal(watched: Any) -> None:
     at = watched("swarm", "--nodes", "60", "--keep")
     assert at.read_until(lambda shown: b"60 of 60 nodes online" in b" ".join(shown.split())), at.shown

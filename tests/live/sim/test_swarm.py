@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -295,22 +295,48 @@ async def test_closing_ends_every_process_frees_every_port_and_removes_the_home(
     await grid.close()
 
 
-async def test_a_process_that_is_killed_is_told_and_the_rest_can_be_closed() -> None:
-    async with Swarm(9, processes=3) as grid:
+async def test_nodes_of_a_process_that_is_killed_are_offline_and_the_others_go_on() -> None:
+    async with Swarm(12, processes=3) as grid:
         victim, other = workers()
+        dead = {member.name for member in grid.members if member.process == 1}
+        assert grid.lost == []
         victim.send_signal(signal.SIGKILL)
-        with pytest.raises(InternalError, match="process of the swarm"):
-            await until(lambda: _never(grid.status()))
-        assert await grid.search("nothing") == []
+        lost = await until(lambda: grid.lost)  # without a look at the nodes
+        assert lost == [member for member in grid.members if member.name in dead]
+        rows = await grid.status()
+        assert [row["name"] for row in rows] == [member.name for member in grid.members]
+        assert {row["name"] for row in rows if row["state"] == "offline"} == dead
+        assert all(row["address"] and row["process"] == 1 and not row["peers"] for row in rows if row["name"] in dead)
+        await grid.kill(*lost, "node-01")
+        assert [row["state"] for row in await grid.status()].count("offline") == len(dead) + 1
+        assert await grid.nodes[1].announce("numbers", DATASET, title="seven") > 0
+        assert [found.record.title for found in await grid.search("numbers")] == ["seven"]
         assert other.is_running()
     assert gone([victim, other], 0)
     assert all(free(member.dht) for member in grid.members)
+    assert grid.lost == []
 
 
-async def _never(asked: Awaitable[Any]) -> bool:
-    """It is asked, and again."""
-    await asked
-    return False
+async def test_a_process_that_dies_while_it_is_asked_is_lost() -> None:
+    async with Swarm(9, processes=2) as grid:
+        [victim] = workers()
+        victim.suspend()
+        asked = asyncio.create_task(grid.status())
+        await asyncio.sleep(0.1)
+        assert not asked.done()
+        victim.kill()
+        rows = await asked
+        assert [row["name"] for row in rows if row["state"] == "offline"] == [member.name for member in grid.lost]
+        assert {member.process for member in grid.lost} == {1}
+
+
+async def test_a_process_that_dies_while_it_starts_ends_the_start() -> None:
+    starting = asyncio.create_task(Swarm(3000, processes=2).__aenter__())
+    [victim] = await until(workers)
+    victim.kill()
+    with pytest.raises(InternalError, match="died while it started") as caught:
+        await starting
+    assert "fewer nodes" in caught.value.fix
 
 
 @pytest.fixture
