@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
-from p2pgrid.errors import InvalidInput
+from p2pgrid.sim.checks import number
 
 LEAST_SHAPE: Final = 0.01
 """Below it a session may be longer than a float can say."""
 
 
+@runtime_checkable
 class Sessions(Protocol):
     """Lengths of sessions, in seconds."""
 
@@ -35,8 +36,8 @@ class Weibull:
     mean: float = 3600.0
 
     def __post_init__(self) -> None:
-        if not (self.shape >= LEAST_SHAPE and self.mean > 0 and math.isfinite(self.shape * self.mean)):
-            raise InvalidInput(f"Sessions need a shape from {LEAST_SHAPE} on and a mean above 0.")
+        number("shape", self.shape, LEAST_SHAPE)
+        number("mean", self.mean, above=True)
 
     @property
     def scale(self) -> float:

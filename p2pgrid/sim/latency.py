@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist, mean, pstdev
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from p2pgrid.errors import InvalidInput
+from p2pgrid.sim.checks import number, told
 
 LEAST: Final = 1e-5
 """Seconds: no packet is quicker."""
@@ -44,6 +45,7 @@ class Host(Protocol):
     region: str
 
 
+@runtime_checkable
 class Latency(Protocol):
     """A latency model."""
 
@@ -59,7 +61,8 @@ class Constant:
     jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(self.seconds > 0 and self.jitter >= 0, "A constant latency needs seconds above 0 and jitter from 0 on.")
+        number("seconds", self.seconds, above=True)
+        number("jitter", self.jitter)
 
     def one_way(self, source: Host, target: Host, chance: float) -> float:
         return self.seconds * (1.0 + self.jitter * chance)
@@ -73,7 +76,8 @@ class Uniform:
     most: float = 0.03
 
     def __post_init__(self) -> None:
-        _check(0 < self.least <= self.most, "A uniform latency needs least above 0 and at most most.")
+        number("most", self.most, above=True)
+        number("least", self.least, 0, self.most, above=True)
 
     def one_way(self, source: Host, target: Host, chance: float) -> float:
         return self.least + (self.most - self.least) * chance
@@ -91,10 +95,9 @@ class LogNormal:
     jitter: float = 0.1
 
     def __post_init__(self) -> None:
-        _check(
-            self.median > 0 and self.sigma >= 0 and self.jitter >= 0,
-            "A log-normal latency needs a median above 0, and sigma and jitter from 0 on.",
-        )
+        number("median", self.median, above=True)
+        number("sigma", self.sigma)
+        number("jitter", self.jitter)
 
     def one_way(self, source: Host, target: Host, chance: float) -> float:
         far = self.median * math.exp(self.sigma * _NORMAL.inv_cdf(_of_pair(source.place, target.place)))
@@ -122,19 +125,26 @@ class Regions:
     __slots__ = ("distances", "jitter", "names")
 
     def __init__(self, distances: Mapping[tuple[str, str], float] = DISTANCES, jitter: float = 0.1) -> None:
+        if not isinstance(distances, Mapping) or not distances or not all(map(_is_pair, distances)):
+            raise InvalidInput(f"Distances are such as {{('a', 'a'): 0.01}}, not {told(distances)}.")
         self.names = sorted({name for pair in distances for name in pair})
         self.jitter = jitter
         self.distances = {(b, a): far for (a, b), far in distances.items()} | dict(distances)
         missing = [f"{a}-{b}" for a in self.names for b in self.names if (a, b) not in self.distances]
-        _check(bool(self.names) and not missing, f"A table of regions lacks the distance {', '.join(missing[:3])}.")
-        _check(all(far > 0 for far in self.distances.values()), "A distance between regions is above 0.")
-        _check(jitter >= 0, "Jitter is at least 0.")
+        _check(not missing, f"A table of regions lacks the distance {', '.join(missing[:3])}.")
+        for (a, b), far in self.distances.items():
+            number(f"The distance {a}-{b}", far, above=True)
+        number("jitter", jitter)
 
     def __repr__(self) -> str:
         return f"Regions({dict(sorted(self.distances.items()))}, {self.jitter})"
 
     def one_way(self, source: Host, target: Host, chance: float) -> float:
         return self.distances[source.region, target.region] * (1.0 + self.jitter * chance)
+
+
+def _is_pair(key: object) -> bool:
+    return isinstance(key, tuple) and len(key) == 2 and all(isinstance(name, str) for name in key)
 
 
 def _of_pair(one: int, other: int) -> float:

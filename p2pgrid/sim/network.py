@@ -9,6 +9,7 @@ from typing import Final
 from p2pgrid.dht.contacts import Endpoint
 from p2pgrid.dht.limits import MAX_DATAGRAM
 from p2pgrid.errors import InvalidInput
+from p2pgrid.sim.checks import instance, number
 from p2pgrid.sim.latency import Constant, Latency
 from p2pgrid.sim.nat import KINDS, Kind, Nat
 from p2pgrid.sim.world import World
@@ -17,6 +18,7 @@ UDP_AND_IP: Final = 28
 """Bytes of headers that each datagram has on the wire besides."""
 QUEUE: Final = 0.2
 """Seconds of packets that wait for a host's uplink before it drops some."""
+LATENCIES: Final = "Take Constant, Uniform, LogNormal or Regions; a text is for the parameters of an experiment."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +41,19 @@ class Conditions:
     nat_symmetric: float = 0.0
 
     def __post_init__(self) -> None:
+        instance("latency", self.latency, Latency, "Constant(0.02)", fix=LATENCIES)
         for name in ("loss", "duplicate", "reorder", "nat_cone", "nat_symmetric"):
-            share = getattr(self, name)
-            if not 0.0 <= share <= 1.0:
-                of = "hosts" if name.startswith("nat") else "packets"
-                raise InvalidInput(f"{name} is a share of the {of}, from 0 to 1, not {share}.")
+            of = "hosts" if name.startswith("nat") else "packets"
+            number(f"{name}, a share of the {of},", getattr(self, name), 0, 1)
         if self.nat_cone + self.nat_symmetric > 1.0:
             raise InvalidInput(
                 f"nat_cone and nat_symmetric are shares of the same hosts: {self.nat_cone} and {self.nat_symmetric} are"
                 " more than all.",
                 fix="Choose shares whose sum is at most 1.",
             )
-        if not (self.reorder_by >= 0 and (self.uplink is None or self.uplink > 0)):
-            raise InvalidInput("reorder_by is at least 0, and an uplink carries more than 0 bytes a second.")
+        number("reorder_by", self.reorder_by)
+        if self.uplink is not None:
+            number("uplink", self.uplink, above=True)
 
     def nat(self, chance: Callable[[], float]) -> Kind:
         """What the next host stands behind, by chance."""
@@ -111,7 +113,8 @@ class Network:
 
     def __init__(self, world: World, conditions: Conditions | None = None) -> None:
         self.world = world
-        self.conditions = conditions or Conditions()
+        self.conditions = Conditions() if conditions is None else conditions
+        instance("conditions", self.conditions, Conditions, "Conditions(Constant(0.02))")
         self.watch: Callable[[bytes, Endpoint, Endpoint], bool] | None = None
         self.sent = self.out = self.dropped = 0
         """Packets, bytes with their headers, and packets that a host's uplink had no room for."""

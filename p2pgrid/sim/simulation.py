@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final
 
 from p2pgrid import __version__
 from p2pgrid.dht.limits import DEFAULT, Limits
 from p2pgrid.errors import BadExperiment
+from p2pgrid.sim.checks import instance, number, seed_number, whole_number
 from p2pgrid.sim.churn import Sessions, Weibull
 from p2pgrid.sim.experiment import MOST_NODES, Progress, Run, perform
 from p2pgrid.sim.grid import CHECK_EVERY, Grid
@@ -55,15 +56,18 @@ class Simulation:
         tags: int = 50,
         check_every: int = CHECK_EVERY,
     ) -> None:
-        if not 2 <= nodes <= MOST_NODES:
-            raise BadExperiment(f"A simulation has 2 to {MOST_NODES:,} nodes, not {nodes}.")
-        if not 0 <= tags <= MOST_TAGS or check_every < 0:
-            raise BadExperiment(f"A simulation has 0 to {MOST_TAGS:,} tags, and check_every from 0 on.")
+        whole, kind = partial(whole_number, error=BadExperiment), partial(instance, error=BadExperiment)
+        self.nodes = whole("nodes", nodes, 2, MOST_NODES)
+        self.seed = seed_number(seed, error=BadExperiment)
+        self.tags, self.check_every = whole("tags", tags, 0, MOST_TAGS), whole("check_every", check_every)
+        self.churn, self.limits = churn, limits
+        self.conditions = Conditions(LogNormal()) if conditions is None else conditions
+        kind("conditions", self.conditions, Conditions, "Conditions(LogNormal())")
+        kind("limits", limits, Limits, "Limits(k=20)")
+        if churn is not None:
+            kind("churn", churn, Sessions, "Weibull(0.5, 3600)")
         if isinstance(churn, Weibull) and churn.mean < LEAST_SESSION:
             raise BadExperiment(f"A mean session is {LEAST_SESSION:g} s or more, not {churn.mean:g} s.")
-        self.nodes, self.seed, self.churn = nodes, seed, churn
-        self.conditions = conditions or Conditions(LogNormal())
-        self.limits, self.tags, self.check_every = limits, tags, check_every
 
     def run(self, hours: float = 1.0, *, searches: int = 1_000, progress: Progress | None = None) -> Result:
         """Grow the grid, then let it live for so many virtual hours with so many searches spread over them.
@@ -71,8 +75,8 @@ class Simulation:
         Rows: one for each thirtieth of the time.  Tables: ``searches``, and ``nodes`` as they are at the end.  An
         interrupt ends it with what was finished.  Raises ``BadExperiment``, ``BrokenInvariant``.
         """
-        if not 0 < hours < math.inf or not 0 <= searches <= MOST_SEARCHES:
-            raise BadExperiment(f"A simulation runs for more than 0 hours, with 0 to {MOST_SEARCHES:,} searches.")
+        number("hours", hours, above=True, error=BadExperiment)
+        whole_number("searches", searches, 0, MOST_SEARCHES, error=BadExperiment)
         parameters = {
             "hours": hours,
             "searches": searches,

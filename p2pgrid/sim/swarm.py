@@ -16,6 +16,7 @@ from p2pgrid.dht import DhtNode
 from p2pgrid.errors import InternalError, InvalidInput, NoBootstrap, Unreachable, from_wire
 from p2pgrid.link.http import raise_open_files
 from p2pgrid.records import Listing, Verified
+from p2pgrid.sim.checks import seed_number, told, whole_number
 from p2pgrid.sim.share import Member, Order, Share, row_of
 
 MOST_NODES: Final = 10_000
@@ -75,17 +76,18 @@ class Swarm:
         bootstrap: Sequence[str] = (),
         seed: int = 1,
     ) -> None:
-        datasets = dict(datasets or {})
-        if not 1 <= nodes <= MOST_NODES:
-            raise InvalidInput(f"A swarm has 1 to {MOST_NODES:,} nodes, not {nodes}.")
-        if not 1 <= processes <= min(nodes, MOST_PROCESSES):
-            raise InvalidInput(f"{nodes} nodes live in 1 to {min(nodes, MOST_PROCESSES)} processes, not {processes}.")
+        datasets = _sources({} if datasets is None else datasets)
+        nodes = whole_number("nodes", nodes, 1, MOST_NODES)
+        processes = whole_number("processes", processes, 1, MOST_PROCESSES)
+        if processes > nodes:
+            raise InvalidInput(f"{nodes} nodes live in 1 to {nodes} processes, not {processes}.")
         if len(datasets) > nodes:
             raise InvalidInput(f"{len(datasets)} datasets need as many nodes; there are {nodes}.")
         self.members: list[Member] = []
+        seed = seed_number(seed)
         self._chance = random.Random(seed)  # noqa: S311 - who joins through whom, and who searches
         self._count, self._processes, self._seed = nodes, processes, seed
-        self._datasets, self._full, self._host, self._bootstrap = datasets, full, host, list(bootstrap)
+        self._datasets, self._full, self._host, self._bootstrap = datasets, full, host, _addresses(bootstrap)
         self._parts: list[Part] = []
         self._own: list[Share] = []
         self._held = contextlib.AsyncExitStack()
@@ -217,6 +219,29 @@ class Swarm:
         datasets = {name: holders[name] for name in names if name in holders}
         seed = self._seed * (MOST_PROCESSES + 1) + number
         return Order(process, names, self._full, datasets, bootstrap, self._host, home, seed)
+
+
+def _sources(datasets: Any) -> dict[str, Any]:
+    """By name, each as it can be published.  Raises ``InvalidInput``."""
+    if not isinstance(datasets, Mapping):
+        raise InvalidInput(f"datasets are such as {{'digits': 'sklearn:digits'}}, not {told(datasets)}.")
+    for name, source in datasets.items():
+        if not (isinstance(name, str) and (isinstance(source, str) or _is_dataset(source))):
+            raise InvalidInput(f"datasets are sources or Datasets by name, not {told(source)} by {told(name)}.")
+    return dict(datasets)
+
+
+def _is_dataset(source: Any) -> bool:
+    from p2pgrid.client.values import Dataset  # takes a while, and most swarms have none
+
+    return isinstance(source, Dataset)
+
+
+def _addresses(bootstrap: Any) -> list[str]:
+    """As a list.  Raises ``InvalidInput``."""
+    if not isinstance(bootstrap, list | tuple) or not all(isinstance(one, str) for one in bootstrap):
+        raise InvalidInput(f"bootstrap is a list of host:port, not {told(bootstrap)}.")
+    return list(bootstrap)
 
 
 class Here:

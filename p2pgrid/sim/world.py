@@ -14,6 +14,8 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Any, Final
 
+from p2pgrid.sim.checks import seed_number
+
 EPOCH: Final = 1_800_000_000.0
 """What the clock of records shows at time 0: a fixed day, so that a run does not depend on today."""
 WATCH: Final = 1024
@@ -36,8 +38,8 @@ class World:
     __slots__ = ("_count", "_heap", "_stopped", "_trace", "events", "now", "random", "seed", "watch")
 
     def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self.random = random.Random(seed)  # noqa: S311 - the chance of a simulation, which must repeat
+        self.seed = seed_number(seed)
+        self.random = random.Random(self.seed)  # noqa: S311 - the chance of a simulation, which must repeat
         self.now = 0.0
         self.events = 0
         self.watch: Callable[[], None] | None = None

@@ -412,11 +412,24 @@ def _remove(folder: Path) -> None:
         {"nodes": 100, "processes": 65},
         {"nodes": 5, "processes": 0},
         {"nodes": 1, "datasets": {"a": "a.npy", "b": "b.npy"}},
+        {"nodes": 2.5},
+        {"nodes": "5"},
+        {"nodes": True},
+        {"processes": 1.5},
+        {"seed": -1},
+        {"seed": None},
+        {"datasets": {"a": 3}},
+        {"datasets": {3: "a.npy"}},
+        {"datasets": ["sklearn:iris"]},
+        {"bootstrap": "127.0.0.1:1"},
+        {"bootstrap": [1]},
+        {"bootstrap": None},
     ],
     ids=str,
 )
 def test_impossible_numbers(impossible: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInput):
+    name = next(reversed(impossible))
+    with pytest.raises(InvalidInput, match=name):
         Swarm(**impossible)
 
 

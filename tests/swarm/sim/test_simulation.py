@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from functools import cache
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from pyarrow import parquet
 
 from p2pgrid.errors import BadExperiment
-from p2pgrid.sim import Conditions, Constant, Regions, Result, Simulation, Weibull, experiment, named, world
+from p2pgrid.sim import Conditions, Constant, LogNormal, Regions, Result, Simulation, Weibull, experiment, named, world
 from p2pgrid.sim.simulation import SLICES
 
 HOURS = 0.05
@@ -214,16 +215,44 @@ def test_the_same_network_by_plain_parameters_is_the_same_run():
         {"tags": 10_001},
         {"check_every": -1},
         {"churn": Weibull(0.5, 0.9)},
+        {"nodes": 2.5},
+        {"nodes": "5"},
+        {"nodes": True},
+        {"seed": None},
+        {"seed": -1},
+        {"seed": "x"},
+        {"seed": 1.5},
+        {"seed": True},
+        {"seed": 2**63},
+        {"tags": None},
+        {"churn": 0.5},
+        {"churn": Weibull},
+        {"conditions": LogNormal()},
+        {"conditions": "lognormal:0.03"},
+        {"limits": None},
     ],
+    ids=str,
 )
-def test_impossible_simulations_are_refused(wrong):
-    with pytest.raises(BadExperiment):
+def test_impossible_simulations_are_refused_with_the_name_and_the_value(wrong):
+    ((name, value),) = wrong.items()
+    told = "mean session" if isinstance(value, Weibull) else f"{name} is .*not {re.escape(repr(value))}"
+    with pytest.raises(BadExperiment, match=told):
         Simulation(**wrong)
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"hours": 0}, {"hours": -1}, {"hours": math.inf}, {"hours": math.nan}, {"searches": -1}, {"searches": 1_000_001}],
+    [
+        {"hours": 0},
+        {"hours": -1},
+        {"hours": math.inf},
+        {"hours": math.nan},
+        {"hours": "1"},
+        {"searches": -1},
+        {"searches": 1_000_001},
+        {"searches": 1.5},
+    ],
+    ids=str,
 )
 def test_impossible_runs_are_refused(wrong):
     with pytest.raises(BadExperiment):

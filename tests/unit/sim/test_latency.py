@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pgrid.errors import InvalidInput
-from p2pgrid.sim.latency import DISTANCES, LEAST, Constant, LogNormal, Regions
+from p2pgrid.sim.latency import DISTANCES, LEAST, Constant, LogNormal, Regions, Uniform
 
 NUMBERS = st.integers(0, 2**31)
 CHANCE = st.floats(0, 1)
@@ -64,17 +64,43 @@ def test_no_packet_is_quicker_than_the_least():
         (Constant, (-1.0,)),
         (Constant, (math.nan,)),
         (Constant, (0.1, -0.1)),
+        (Constant, (math.inf,)),
+        (Constant, ("0.1",)),
+        (Constant, (0.1, math.inf)),
+        (Uniform, (0.0, 0.1)),
+        (Uniform, (0.1, math.inf)),
+        (Uniform, (0.2, 0.1)),
+        (LogNormal, (math.inf,)),
+        (LogNormal, (0.1, math.inf)),
         (LogNormal, (0.0,)),
         (LogNormal, (0.1, -1.0)),
         (LogNormal, (0.1, 0.5, -1.0)),
         (Regions, ({},)),
         (Regions, ({("a", "a"): 0.1}, -0.1)),
         (Regions, ({("a", "a"): 0.0},)),
+        (Regions, ({("a", "a"): math.inf},)),
+        (Regions, ({("a", "a"): "near"},)),
+        (Regions, ({"a": 0.1},)),
+        (Regions, ({("a", "b", "c"): 0.1},)),
+        (Regions, ("regions",)),
+        (Regions, ([("a", "a")],)),
     ],
 )
 def test_impossible_latencies_are_refused(model, values):
     with pytest.raises(InvalidInput):
         model(*values)
+
+
+def test_an_impossible_number_of_a_latency_is_named_with_its_value():
+    for make, cause in (
+        (lambda: Constant(-2), "seconds is a number above 0, not -2"),
+        (lambda: Uniform(3, 2), "least is a number above 0 and at most 2, not 3"),
+        (lambda: LogNormal(sigma=math.nan), "sigma is a number from 0 on, not nan"),
+        (lambda: Regions({("a", "b"): 0.1, ("a", "a"): 1, ("b", "b"): -1}), "distance b-b is a number above 0, not -1"),
+        (lambda: Regions({}), r"not \{\}"),
+    ):
+        with pytest.raises(InvalidInput, match=cause):
+            make()
 
 
 def test_regions_without_a_distance_between_two_of_them_are_refused():

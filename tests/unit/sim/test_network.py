@@ -328,11 +328,30 @@ def test_what_arrives_is_part_of_the_digest():
         {"uplink": 0.0},
         {"uplink": -5.0},
         {"uplink": math.nan},
+        {"uplink": math.inf},
+        {"uplink": "fast"},
+        {"reorder_by": math.inf},
+        {"loss": "often"},
+        {"loss": None},
+        {"latency": 0.02},
+        {"latency": "constant:0.02"},
+        {"latency": Constant},
     ],
 )
 def test_impossible_conditions_are_refused(wrong):
     with pytest.raises(InvalidInput):
         Conditions(**wrong)
+
+
+def test_a_latency_in_words_is_refused_with_what_to_take_instead():
+    with pytest.raises(InvalidInput, match=r"latency is such as Constant\(0.02\), not 'constant:0.02'") as caught:
+        Conditions("constant:0.02")
+    assert "LogNormal" in caught.value.fix
+
+
+def test_conditions_that_are_none_are_refused_by_a_network():
+    with pytest.raises(InvalidInput, match="conditions is such as"):
+        Network(World(1), Constant())
 
 
 @pytest.mark.parametrize(
