@@ -16,6 +16,8 @@ from p2pgrid.sim.checks import number, told
 
 LEAST: Final = 1e-5
 """Seconds: no packet is quicker."""
+MOST_MILLISECONDS: Final = 3_600_000
+"""No round trip takes longer."""
 _NORMAL: Final = NormalDist()
 _MIX: Final = 0x9E3779B97F4A7C15
 _WORD: Final = 2**64 - 1
@@ -107,8 +109,8 @@ class LogNormal:
     def fitted(cls, path: str | Path, *, jitter: float = 0.1) -> LogNormal:
         """Fit to measured round-trip times: a text or CSV file with one time in milliseconds a line.
 
-        The last column counts; lines without a number in it (a heading) are passed over.  The median and the spread
-        of the logarithms become the model's, half of each round trip for each way.  Raises ``InvalidInput``.
+        The last column counts; empty lines, those that begin with # and a heading are passed over.  The median and the
+        spread of the logarithms become the model's, half of each round trip for each way.  Raises ``InvalidInput``.
         """
         times = _read_times(Path(path))
         logs = [math.log(time / 2000) for time in times]
@@ -160,18 +162,32 @@ def _of_pair(one: int, other: int) -> float:
 def _read_times(path: Path) -> list[float]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
+            lines = csv.reader(file)
+            rows = [
+                (lines.line_num, row)
+                for row in lines
+                if any(map(str.strip, row)) and not row[0].lstrip().startswith("#")
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidInput(f"{path} holds no round-trip times: {error}.") from error
     times = []
-    for row in rows:
-        try:
-            times.append(float(row[-1]))
-        except ValueError:
-            continue
+    for at, (line, row) in enumerate(rows):
+        time = _as_number(row[-1])
+        if time is not None and 0 < time < MOST_MILLISECONDS:
+            times.append(time)
+        elif at or not all(_as_number(cell) is None for cell in row):  # no heading
+            raise InvalidInput(
+                f"{path} holds no round-trip time (milliseconds) at the end of line {line}: {told(','.join(row))}."
+            )
     _check(len(times) >= 2, f"{path} holds fewer than two round-trip times.")
-    _check(all(0 < time < 3_600_000 for time in times), f"{path} holds a round-trip time that is none (milliseconds).")
     return times
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _check(holds: bool, cause: str) -> None:

@@ -137,7 +137,15 @@ def test_a_fit_to_measured_round_trips_has_their_median_and_spread(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["10\n40\n", "10\n\n40", "ms\r\n10\r\n40\r\n", "\ufeff10\n40\n", "x,10\n1,40\n# end\n"]
+    "text",
+    [
+        "10\n40\n",
+        "10\n\n40",
+        "ms\r\n10\r\n40\r\n",
+        "\ufeff10\n40\n",
+        "x,10\n1,40\n# end\n",
+        "# rtt\nto,ms\n \na,10\nb,40\n",
+    ],
 )
 def test_headings_empty_lines_and_byte_order_marks_are_passed_over(tmp_path, text):
     path = tmp_path / "rtt.txt"
@@ -155,6 +163,25 @@ def test_a_file_without_round_trip_times_is_refused(tmp_path, content):
     path = tmp_path / "rtt.csv"
     path.write_bytes(content)
     with pytest.raises(InvalidInput, match=r"rtt\.csv"):
+        LogNormal.fitted(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a,b\na,10\nb,20\nc,30,\nd,40\n", "line 4: 'c,30,'"),
+        ("c,30,\nd,40\ne,50\n", "line 1: 'c,30,'"),
+        ("to,ms\n\na,10\nb,timeout\nc,20\n", "line 4: 'b,timeout'"),
+        ("to,ms\nfrom,ms\na,10\nb,20\n", "line 2: 'from,ms'"),
+        ("10\n20\n30 ms\n", "line 3: '30 ms'"),
+        ("10\n20\n0\n", "line 3: '0'"),
+        ("10\nnan\n20\n", "line 2: 'nan'"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named_and_not_left_out(tmp_path, text, line):
+    path = tmp_path / "rtt.csv"
+    path.write_text(text)
+    with pytest.raises(InvalidInput, match=line):
         LogNormal.fitted(path)
 
 
