@@ -92,6 +92,11 @@ class Swarm:
         self._own: list[Share] = []
         self._held = contextlib.AsyncExitStack()
 
+    def __repr__(self) -> str:
+        several = f" in {self._processes} processes" if self._processes > 1 else ""
+        up = bool(self._parts) and len(self.members) == self._count
+        return f"<Swarm of {self._count:,} node{'s' * (self._count > 1)}{several}, {'' if up else 'not '}up>"
+
     async def __aenter__(self) -> Swarm:
         try:
             await self._start()

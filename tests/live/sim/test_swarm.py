@@ -149,6 +149,7 @@ async def _with_peers(grid: Swarm, least: int) -> list[dict[str, Any]]:
 
 
 async def test_a_swarm_of_one() -> None:
+    assert repr(Swarm(1)) == "<Swarm of 1 node, not up>"
     async with Swarm(1) as grid:
         [row] = await grid.status()
         assert (row["name"], row["state"], row["peers"]) == ("node-1", "online", 0)
@@ -225,7 +226,10 @@ async def test_every_node_of_a_full_swarm_is_healthy() -> None:
 
 
 async def test_a_swarm_in_two_processes(numbers: str) -> None:
-    async with Swarm(12, datasets={"numbers": numbers, "last": numbers}, processes=2) as grid:
+    grid = Swarm(12, datasets={"numbers": numbers, "last": numbers}, processes=2)
+    assert repr(grid) == "<Swarm of 12 nodes in 2 processes, not up>"
+    async with grid:
+        assert repr(grid) == "<Swarm of 12 nodes in 2 processes, up>"
         assert len(workers()) == 1
         rows = await grid.status()
         assert [row["name"] for row in rows] == sorted(row["name"] for row in rows)
@@ -239,6 +243,7 @@ async def test_a_swarm_in_two_processes(numbers: str) -> None:
         await until(lambda: _with_peers(grid, 3))
         assert {peer.id.hex() for peer in grid.nodes[0].peers()} & {m.id for m in grid.members if m.process == 1}
         assert [found.record.title for found in await until(lambda: grid.search("numbers"))] == ["numbers"]
+    assert repr(grid) == "<Swarm of 12 nodes in 2 processes, not up>"
 
 
 async def test_datasets_are_held_in_other_processes_too(numbers: str) -> None:
