@@ -10,7 +10,7 @@ from typing import Any, Final
 from p2pgrid.errors import InvalidInput
 
 MOST_SEED: Final = 2**63
-"""Seeds are below it, and from 0 on: Python takes -1 for 1."""
+"""Seeds are below it, as what a column of a table holds, and from 0 on: Python takes -1 for 1."""
 MOST: Final = sys.float_info.max
 """Anything finite."""
 FIX: Final = InvalidInput.default_fix

@@ -14,14 +14,13 @@ from typing import Any, Final
 
 from p2pgrid.dht.limits import DEFAULT, Limits
 from p2pgrid.errors import BadExperiment, InvalidInput
+from p2pgrid.sim.checks import seed_number
 from p2pgrid.sim.conditions import BOUNDS, NETWORK, conditions_of, written
 from p2pgrid.sim.grid import CHECK_EVERY, Grid
 from p2pgrid.sim.network import Conditions
 from p2pgrid.sim.result import Draw, Result
 
 MOST_NODES: Final = 100_000
-MOST_SEED: Final = 2**63
-"""One more than the most: what a column of a table holds."""
 Progress = Callable[[float, "Run"], None]
 """Hears the share that is done (0..1) and the run itself, a few times a second."""
 TELL_EVERY: Final = 0.1
@@ -74,9 +73,7 @@ class Experiment:
 
     def with_seed(self, given: int) -> int:
         """The same, when it is one.  Raises ``BadExperiment``."""
-        if type(given) is not int or not 0 <= given < MOST_SEED:
-            raise BadExperiment(f"{self.name}: a seed is a whole number from 0 to 2^63 - 1, not {given!r}.")
-        return given
+        return seed_number(given, error=BadExperiment)
 
     def run(
         self,

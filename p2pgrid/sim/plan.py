@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from p2pgrid.errors import BadExperiment
-from p2pgrid.sim.experiment import MOST_SEED
+from p2pgrid.sim.checks import MOST_SEED
 from p2pgrid.sim.experiments import named
 from p2pgrid.sim.sweep import Job, jobs_of
 
