@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import log
 from typing import Any, Final
 
+from p2pgrid.sim.axes import log_x
 from p2pgrid.sim.churn import Weibull
 from p2pgrid.sim.conditions import network
 from p2pgrid.sim.experiment import Experiment, Run
@@ -71,7 +72,8 @@ def draw(result: Result, axes: Any) -> None:
     rows = _of_shape(result)
     means = [row["mean_session"] for row in rows]
     axes.plot(means, [row["success_percent"] for row in rows], "o-", label="searches that find the dataset")
-    axes.set(xscale="log", xlabel="mean session, s", ylabel="searches, %", ylim=(0, 102))
+    log_x(axes, means)
+    axes.set(xlabel="mean session, s", ylabel="searches, %", ylim=(0, 102))
     other = axes.twinx()
     other.plot(means, [row["bytes_a_node_and_second"] for row in rows], "s--", color="C1", label="traffic")
     for row in result.rows:
@@ -90,7 +92,8 @@ def draw_times(result: Result, axes: Any) -> None:
     means = [row["mean_session"] for row in rows]
     for name, line in (("first_p50", "o-"), ("first_p95", "o:"), ("complete_p50", "s-"), ("complete_p95", "s:")):
         axes.plot(means, [row[name] for row in rows], line, label=name.replace("_", " "))
-    axes.set(xscale="log", xlabel="mean session, s", ylabel="seconds", ylim=(0, None))
+    log_x(axes, means)
+    axes.set(xlabel="mean session, s", ylabel="seconds", ylim=(0, None))
     axes.legend()
 
 

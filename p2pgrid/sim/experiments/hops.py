@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from p2pgrid.dht.limits import Limits
 from p2pgrid.errors import BadExperiment
+from p2pgrid.sim.axes import log_x
 from p2pgrid.sim.experiment import Experiment, Run
 from p2pgrid.sim.grid import Grid
 from p2pgrid.sim.result import Result, Row
@@ -125,11 +126,13 @@ def draw(result: Result, axes: Any) -> None:
             rows = [row for row in result.rows if row["k"] == k and row["tables"] == tables]
             nodes, hops = [row["nodes"] for row in rows], [row["hops"] for row in rows]
             axes.plot(nodes, hops, line, marker="o", color=f"C{number}", label=f"k={k}, {tables}")
-        known = [(nodes, hops) for of, nodes, hops in REFERENCE if of == k]
-        if known:
-            axes.plot(*zip(*known, strict=True), "x", color=f"C{number}", markersize=9, markeredgewidth=2)
-    axes.plot([], [], "kx", label="reference, full tables")
-    axes.set(xscale="log", xlabel="nodes", ylabel="hops", ylim=(0, None))
+        known = [row for row in result.rows if row["k"] == k and "reference" in row]
+        sizes, hops = [row["nodes"] for row in known], [row["reference"] for row in known]
+        axes.plot(sizes, hops, "x", color=f"C{number}", markersize=9, markeredgewidth=2)
+    if any("reference" in row for row in result.rows):
+        axes.plot([], [], "kx", label="reference, full tables")
+    log_x(axes, [row["nodes"] for row in result.rows])
+    axes.set(xlabel="nodes", ylabel="hops", ylim=(0, None))
     axes.legend()
 
 

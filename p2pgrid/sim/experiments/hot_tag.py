@@ -10,6 +10,7 @@ from p2pgrid.dht.limits import DEFAULT
 from p2pgrid.errors import BadExperiment
 from p2pgrid.ids import normalise_tag
 from p2pgrid.records import Listing, Verified
+from p2pgrid.sim.axes import log_x
 from p2pgrid.sim.conditions import network
 from p2pgrid.sim.experiment import Experiment, Run
 from p2pgrid.sim.node import Node
@@ -97,10 +98,11 @@ def draw(result: Result, axes: Any) -> None:
     axes.plot(sizes, [row["busiest"] for row in result.rows], "o-", label="busiest node")
     axes.plot(sizes, [row["median"] for row in result.rows], "s-", label="median node")
     bounds = [row for row in result.rows if row.get("reference")]
-    axes.plot(
-        [r["listings"] for r in bounds], [BOUND * r["median"] for r in bounds], "kx", label="bound of the busiest"
-    )
-    axes.set(xscale="log", yscale="symlog", xlabel="listings of the tag", ylabel="listings held for others")
+    if bounds:
+        at, most = [row["listings"] for row in bounds], [BOUND * row["median"] for row in bounds]
+        axes.plot(at, most, "kx", label="bound of the busiest")
+    log_x(axes, sizes)
+    axes.set(yscale="symlog", xlabel="listings of the tag", ylabel="listings held for others")
     axes.set_ylim(0, 2 * axes.get_ylim()[1])
     axes.legend()
 
@@ -109,10 +111,11 @@ def draw_searches(result: Result, axes: Any) -> None:
     """What searches find."""
     sizes = [row["listings"] for row in result.rows]
     axes.plot(sizes, [100 * row["found_share"] for row in result.rows], "o-", label="found, %")
-    axes.set(xscale="log", xlabel="listings of the tag", ylabel="found by one search, %", ylim=(0, 102))
+    log_x(axes, sizes)
+    axes.set(xlabel="listings of the tag", ylabel="found by one search, %", ylim=(0, 102))
     other = axes.twinx()
     other.plot(sizes, [row["search_seconds"] for row in result.rows], "s--", color="C1", label="seconds")
-    other.set(ylabel="seconds a search")
+    other.set(ylabel="seconds a search", ylim=(0, None))
     legend_of_both(axes, other)
 
 

@@ -142,9 +142,11 @@ def draw(result: Result, axes: Any) -> None:
             markersize=3,
             label=f"d={paths}",
         )
-        if paths in REFERENCE and (result.nodes, result.parameters["k"]) == MODELLED:
-            axes.plot(SHARES, REFERENCE[paths], "x", color=line.get_color())
-    axes.plot([], [], "kx", label="reference")
+        known = [row for row in rows if "reference" in row]
+        shares, percents = [row["adversaries_percent"] for row in known], [row["reference"] for row in known]
+        axes.plot(shares, percents, "x", color=line.get_color())
+    if any("reference" in row for row in result.rows):
+        axes.plot([], [], "kx", label="reference")
     axes.set(xlabel="adversaries, % of the nodes", ylabel="lookups that succeed, %", ylim=(0, 102))
     axes.legend(loc="lower left")
 

@@ -78,6 +78,39 @@ def test_its_pictures_draw_what_its_rows_have(name):
         assert axes.get_legend() or figure.legends or len(drawn) <= len(result.rows)
 
 
+COMPARED = {
+    "hops": ("hops", "reference, full tables", {"nodes": 16, "tables": "full", "reference": 1.66}),
+    "skademlia": ("skademlia", "reference", {"adversaries_percent": 20, "reference": 69.0}),
+    "hot-tag": ("hot-tag", "bound of the busiest", {"listings": 12, "reference": 5.0}),
+}
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_a_legend_names_a_reference_only_where_one_is_drawn(name):
+    picture, label, point = COMPARED[name]
+    without = run(name)
+    compared = dataclasses.replace(without, rows=[*without.rows, {**without.rows[-1], **point}])
+    for result, crosses in ((without, 0), (compared, 1)):
+        (axes, *_) = result.plot(picture).axes
+        drawn = [line for line in axes.lines if line.get_marker() == "x" and len(line.get_xdata())]
+        assert sum(len(line.get_xdata()) for line in drawn) == crosses
+        assert (label in [text.get_text() for text in axes.get_legend().get_texts()]) is bool(crosses)
+
+
+@pytest.mark.parametrize(("name", "column"), [("hops", "nodes"), ("hot-tag", "listings"), ("churn", "mean_session")])
+def test_sizes_and_sessions_are_told_below_their_pictures(name, column):
+    result = run(name)
+    measured = {row[column] for row in result.rows if row.get("shape") != 1.0}
+    for picture in result.pictures:
+        axes = result.plot(picture).axes[0]
+        assert [text.get_text() for text in axes.get_xticklabels()] == [f"{one:g}" for one in sorted(measured)]
+
+
+def test_seconds_of_searches_are_drawn_from_0():
+    axes = run("hot-tag").plot("hot-tag-searches").axes
+    assert [one.get_ylim()[0] for one in axes] == [0, 0]
+
+
 @EVERY
 def test_the_same_seed_gives_the_same_rows_and_another_seed_another_digest(name):
     again = named(name).run(nodes=NODES, seed=5, parameters=SMALL[name])
