@@ -75,8 +75,8 @@ class Simulation:
         Rows: one for each thirtieth of the time.  Tables: ``searches``, and ``nodes`` as they are at the end.  An
         interrupt ends it with what was finished.  Raises ``BadExperiment``, ``BrokenInvariant``.
         """
-        number("hours", hours, above=True, error=BadExperiment)
-        whole_number("searches", searches, 0, MOST_SEARCHES, error=BadExperiment)
+        hours = number("hours", hours, above=True, error=BadExperiment)
+        searches = whole_number("searches", searches, 0, MOST_SEARCHES, error=BadExperiment)
         parameters = {
             "hours": hours,
             "searches": searches,

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from functools import cache
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from pyarrow import parquet
@@ -170,6 +171,14 @@ def test_a_simulation_without_searches_and_tags_shows_what_an_idle_grid_costs():
     assert {row["success_percent"] for row in result.rows} == {None}
     assert sum(row["bytes_a_node_and_second"] for row in result.rows) > 0
     assert all(isinstance(result.plot(picture), Figure) for picture in result.pictures)
+
+
+def test_numbers_of_numpy_are_numbers_in_its_files_too(tmp_path):
+    made = Simulation(np.int64(5), seed=np.int32(2), tags=np.int64(2))
+    result = made.run(hours=np.float32(0.01), searches=np.int64(3))
+    result.save(tmp_path)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["nodes"], summary["seed"], summary["parameters"]["searches"]) == (5, 2, 3)
 
 
 def test_conditions_are_those_of_the_network():
