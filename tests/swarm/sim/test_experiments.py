@@ -344,8 +344,14 @@ def test_the_usual_numbers_of_listings_are_cut_to_what_the_nodes_may_announce():
     assert caught.value.fix == "Take --nodes 63, or --set listings=... of at most 128."
 
 
-def test_searches_that_do_not_end_in_a_slow_network_are_counted_and_end_no_run():
-    slow = {"listings": [300], "searches": 2, "latency": "constant:1"}
+def test_searches_that_do_not_end_in_time_are_counted_and_end_no_run(monkeypatch):
+    search = Grid.search
+
+    def impatient(grid: Grid, *asked: Any, patience: float) -> Any:
+        return search(grid, *asked, patience=0.1)
+
+    monkeypatch.setattr(Grid, "search", impatient)
+    slow = {"listings": [300], "searches": 2, "latency": "constant:0.1"}
     result = named("hot-tag").run(nodes=30, seed=5, parameters=slow)
     assert result.complete
     (row,) = result.rows
