@@ -34,7 +34,8 @@ class Experiment:
     ``about``: one sentence; ``nodes``: how many unless told; ``parameters``: their names and defaults, which also say
     their types, a text being a latency (see ``conditions``, also for those of every network), a tuple a list of
     different values; ``measure``: does it, a row at a time; ``pictures``: by file name; ``bounds``: least and most of a
-    parameter, 0 and anything finite unless told.
+    parameter, 0 and anything finite unless told; ``check``: looks at nodes and all parameters before anything runs, and
+    raises ``BadExperiment``.
 
     What many runs are summed up by: ``measures``: columns, each with the column that says of how many tries it is the
     share, "" where it is none; ``of_run``: of those that are no mean over the rows of a run, as a median is none, what
@@ -52,6 +53,13 @@ class Experiment:
     measures: Mapping[str, str] = field(default_factory=dict)
     of_run: Mapping[str, Callable[[Result], float | None]] = field(default_factory=dict)
     apart: tuple[str, ...] = ()
+    check: Callable[[int, Mapping[str, Any]], object] = lambda nodes, given: None
+
+    def checked(self, nodes: int | None, seed: int, given: Mapping[str, Any]) -> tuple[int, int, dict[str, Any]]:
+        """Nodes, seed and all parameters of a run.  Raises ``BadExperiment`` for what is impossible."""
+        count, taken = self.with_nodes(nodes), self.with_parameters(given)
+        self.check(count, taken)
+        return count, seed_number(seed, error=BadExperiment), taken
 
     def with_parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All parameters, those given in place of their defaults.  Raises ``BadExperiment``."""
@@ -71,10 +79,6 @@ class Experiment:
             raise BadExperiment(f"{self.name} runs with 2 to {MOST_NODES:,} nodes, not {count}.")
         return count
 
-    def with_seed(self, given: int) -> int:
-        """The same, when it is one.  Raises ``BadExperiment``."""
-        return seed_number(given, error=BadExperiment)
-
     def run(
         self,
         *,
@@ -89,8 +93,8 @@ class Experiment:
         ``begun`` is handed the result before anything is in it: whatever is raised later, what was finished is there.
         Raises ``BadExperiment`` for parameters that are impossible, ``BrokenInvariant`` for a fault in the engine.
         """
-        count, chosen = self.with_nodes(nodes), self.with_parameters(parameters or {})
-        result = Result(self.name, self.title, count, self.with_seed(seed), chosen, pictures=self.pictures)
+        count, seed, chosen = self.checked(nodes, seed, parameters or {})
+        result = Result(self.name, self.title, count, seed, chosen, pictures=self.pictures)
         begun(result)
         usual = all(chosen[name] == self.parameters[name] for name in NETWORK if name in chosen)
         return perform(result, self.measure, progress, usual=usual)

@@ -66,8 +66,8 @@ def jobs_of(
     for count, seed, *values in itertools.product(nodes, seeds, *vary.values()):
         chosen = dict(zip(vary, values, strict=True))
         given = {**fixed, **chosen}
-        taken = found.with_parameters(given)
-        same = (found.with_nodes(count), found.with_seed(seed), tuple(taken.items()))
+        whole, chance, taken = found.checked(count, seed, given)
+        same = (whole, chance, tuple(taken.items()))
         if same in seen:
             continue
         seen.add(same)

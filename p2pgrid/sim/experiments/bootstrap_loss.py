@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from p2pgrid.dht.contacts import Endpoint
@@ -17,10 +18,14 @@ RECALL: Final = 0.99
 """Share of the searches, and of the restarts, that must succeed (the design's bound for deaths and partitions)."""
 
 
+def check(nodes: int, given: Mapping[str, Any]) -> None:
+    """Raises ``BadExperiment``."""
+    if given["doors"] >= nodes:
+        raise BadExperiment(f"{given['doors']} bootstrap nodes of {nodes} leave nobody to go on.")
+
+
 def measure(run: Run) -> None:
     """Everybody joins through a few nodes; they die; searches, restarts with and without what was saved."""
-    if run["doors"] >= run.nodes:
-        raise BadExperiment(f"{run['doors']} bootstrap nodes of {run.nodes} leave nobody to go on.")
     grid = run.grid()
     doors = [grid.add(nat="open") for _ in range(run["doors"])]
     for door in doors[1:]:
@@ -107,4 +112,5 @@ EXPERIMENT: Final = Experiment(
     {"doors": (1, 100), "tags": (1, 1_000), "searches": (1, 1e6), "restarts": (1, 1_000)},
     measures={"share": "tries"},
     apart=("state", "measure"),
+    check=check,
 )

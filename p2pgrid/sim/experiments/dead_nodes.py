@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import mean, median
 from typing import Any, Final
 
@@ -20,11 +21,15 @@ TOLERANCE: Final = 1.0
 """Percentage points; above the reference is good."""
 
 
+def check(nodes: int, given: Mapping[str, Any]) -> None:
+    """Raises ``BadExperiment``."""
+    if nodes * (100 - max(given["dead"])) // 100 < 3:
+        raise BadExperiment("Fewer than three nodes would live on.")
+
+
 def measure(run: Run) -> None:
     """Full tables, then deaths without a word, then lookups by the living."""
     limits = Limits(k=run["k"], probe_gap=NEVER)
-    if run.nodes * (100 - max(run["dead"])) // 100 < 3:
-        raise BadExperiment("Fewer than three nodes would live on.")
     for number, percent in enumerate(run["dead"]):
         run.step(number, len(run["dead"]))
         grid = run.grid(limits=limits)
@@ -78,4 +83,5 @@ EXPERIMENT: Final = Experiment(
     {"dead": (0, 95), "lookups": (1, 1e6), "k": (1, 24)},
     measures={"recall_percent": "", "asked": "", "seconds": ""},
     apart=("dead_percent",),
+    check=check,
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from p2pgrid.errors import BadExperiment
 from p2pgrid.sim.churn import Weibull
@@ -14,10 +14,14 @@ from p2pgrid.sim.simulation import LEAST_SESSION, MOST_SEARCHES, MOST_TAGS, PICT
 from p2pgrid.sim.workload import percentile
 
 
+def check(nodes: int, given: Mapping[str, Any]) -> None:
+    """Raises ``BadExperiment``."""
+    if 0 < given["mean_session"] < LEAST_SESSION:
+        raise BadExperiment(f"grid: mean_session is 0 for none, or from {LEAST_SESSION:g} s on.")
+
+
 def measure(run: Run) -> None:
     """Grow it, and let it live."""
-    if 0 < run["mean_session"] < LEAST_SESSION:
-        raise BadExperiment(f"grid: mean_session is 0 for none, or from {LEAST_SESSION:g} s on.")
     simulation = Simulation(
         run.nodes,
         seed=run.seed,
@@ -62,4 +66,5 @@ EXPERIMENT: Final = Experiment(
     },
     measures={"success_percent": "searches", "first_p50": "", "complete_p50": "", "bytes_a_node_and_second": ""},
     of_run={"first_p50": _median("first"), "complete_p50": _median("complete")},
+    check=check,
 )

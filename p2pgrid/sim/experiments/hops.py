@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from statistics import mean
 from typing import Any, Final
 
@@ -37,7 +38,7 @@ NEVER: Final = 1e9
 
 def measure(run: Run) -> None:
     """Lookups of points by chance, in grids of several sizes: with full tables, and as they grew by themselves."""
-    sizes = _sizes(run)
+    sizes = _sizes(run.nodes, run.result.parameters)
     parts = [
         (k, size, tables)
         for size in sizes
@@ -86,17 +87,17 @@ def measure(run: Run) -> None:
         )
 
 
-def _sizes(run: Run) -> list[int]:
+def _sizes(nodes: int, given: Mapping[str, Any]) -> list[int]:
     """The usual ones up to the nodes, and the nodes; of others exactly these, and the nodes unless those are usual."""
-    if run["sizes"] == SIZES:
-        return sorted({size for size in SIZES if size <= run.nodes} | {run.nodes})
-    most = max(run["sizes"])
-    if most > run.nodes:
+    if given["sizes"] == SIZES:
+        return sorted({size for size in SIZES if size <= nodes} | {nodes})
+    most = max(given["sizes"])
+    if most > nodes:
         raise BadExperiment(
-            f"A size of {most:,} is above the {run.nodes:,} nodes.",
-            fix=f"Take --nodes {most}, or --set sizes=... of at most {run.nodes}.",
+            f"A size of {most:,} is above the {nodes:,} nodes.",
+            fix=f"Take --nodes {most}, or --set sizes=... of at most {nodes}.",
         )
-    return sorted({*run["sizes"]} | {run.nodes} - {NODES})
+    return sorted({*given["sizes"]} | {nodes} - {NODES})
 
 
 def _lookup(run: Run, grid: Grid, number: int) -> Row:
@@ -147,4 +148,5 @@ EXPERIMENT: Final = Experiment(
     {"sizes": (3, 100_000), "k": (1, 24), "lookups": (1, 1e6)},
     measures={"hops": "", "asked": "", "recall": ""},
     apart=("nodes", "k", "tables"),
+    check=_sizes,
 )

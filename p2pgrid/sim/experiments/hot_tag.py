@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from statistics import median
 from typing import Any, Final
 
@@ -29,7 +30,7 @@ PLACED_WITHIN: Final = 60.0
 
 def measure(run: Run) -> None:
     """One grid, and listings added step by step."""
-    sizes = _fitting(run)
+    sizes = _fitting(run.nodes, run.result.parameters)
     grid = run.grid()
     grid.grow(run.nodes)
     chance = grid.world.random
@@ -67,15 +68,15 @@ def measure(run: Run) -> None:
     grid.unheld += begun - sum(holders > 0 for holders in announced)
 
 
-def _fitting(run: Run) -> list[int]:
+def _fitting(nodes: int, given: Mapping[str, Any]) -> list[int]:
     """Those numbers of listings that so many nodes may announce; all of them, unless they are the usual ones."""
     each = DEFAULT.tag_publisher_listings
-    most = each * run.nodes
-    sizes = sorted(run["listings"])
-    if run["listings"] == LISTINGS:
+    most = each * nodes
+    sizes = sorted(given["listings"])
+    if given["listings"] == LISTINGS:
         sizes = [size for size in sizes if size <= most]
     if sizes[-1] > most:
-        need = f"{sizes[-1]:,} listings need {-(-sizes[-1] // each):,} nodes, not {run.nodes:,}"
+        need = f"{sizes[-1]:,} listings need {-(-sizes[-1] // each):,} nodes, not {nodes:,}"
         raise BadExperiment(
             f"A node lists a tag at most {each} times: {need}.",
             fix=f"Take --nodes {-(-sizes[-1] // each)}, or --set listings=... of at most {most}.",
@@ -130,4 +131,5 @@ EXPERIMENT: Final = Experiment(
     {"listings": (1, 1e6), "rate": (0.01, 1e5), "searches": (1, 1e6)},
     measures={"found_share": "", "busiest_over_median": "", "search_seconds": ""},
     apart=("listings",),
+    check=_fitting,
 )

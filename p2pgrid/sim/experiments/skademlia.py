@@ -8,7 +8,7 @@ real ``Lookup`` asks full tables, without packets and time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from p2pgrid.dht.contacts import Contact, Peer
@@ -87,12 +87,16 @@ class Model:
         return any(contact.id == wanted.id for contact in lookup.nearest()), lookup.asked
 
 
+def check(nodes: int, given: Mapping[str, Any]) -> None:
+    """Raises ``BadExperiment``."""
+    if nodes - round(nodes * max(given["adversaries"]) / 100) < 2:
+        raise BadExperiment("Fewer than two honest nodes would be left.")
+
+
 def measure(run: Run) -> None:
     """Every number of paths at every share of adversaries."""
     world = World(run.seed)
     model = Model(run.nodes, Limits(k=run["k"]), world)
-    if run.nodes - round(run.nodes * max(run["adversaries"]) / 100) < 2:
-        raise BadExperiment("Fewer than two honest nodes would be left.")
     parts = [(percent, paths) for percent in run["adversaries"] for paths in run["paths"]]
     trace = hashlib.blake2b(digest_size=16)
     corrupted = -1.0
@@ -162,4 +166,5 @@ EXPERIMENT: Final = Experiment(
     {"paths": (1, 16), "adversaries": (0, 99), "lookups": (1, 1e6), "k": (1, 24)},
     measures={"success_percent": "lookups", "asked": ""},
     apart=("adversaries_percent", "paths"),
+    check=check,
 )

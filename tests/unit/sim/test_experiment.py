@@ -18,6 +18,7 @@ from p2pgrid.sim.experiments import NAMES, everyone, named
 from p2pgrid.sim.latency import Constant
 from p2pgrid.sim.network import Conditions
 from p2pgrid.sim.result import Result
+from p2pgrid.sim.sweep import jobs_of
 
 PARAMETERS = MappingProxyType({"sizes": (10, 20), "times": (1.0,), "count": 3, "share": 0.5})
 
@@ -328,3 +329,23 @@ def test_every_experiment_takes_its_own_defaults_and_has_pictures(found):
     assert found.about.endswith(".")
     assert found.pictures
     assert all(isinstance(value, (int, float, tuple, str)) for value in found.parameters.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes", "parameters", "says"),
+    [
+        ("grid", 10, {"mean_session": 0.5}, "mean_session is 0 for none"),
+        ("hops", 20, {"sizes": [100, 300]}, "A size of 300 is above the 20 nodes"),
+        ("hot-tag", 2, {"listings": [1_000]}, "1,000 listings need 63 nodes, not 2"),
+        ("bootstrap-loss", 3, {"doors": 3}, "3 bootstrap nodes of 3 leave nobody"),
+        ("dead-nodes", 10, {"dead": [20, 90]}, "Fewer than three nodes would live on"),
+        ("skademlia", 10, {"adversaries": [90]}, "Fewer than two honest nodes"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_runs(name, nodes, parameters, says):
+    begun = []
+    with pytest.raises(BadExperiment, match=says):
+        named(name).run(nodes=nodes, parameters=parameters, begun=begun.append)
+    assert begun == []
+    with pytest.raises(BadExperiment, match=says):
+        jobs_of(name, nodes=[1_000, nodes], parameters=parameters)
