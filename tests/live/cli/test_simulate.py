@@ -54,6 +54,17 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def workers(process: Any) -> list[psutil.Process]:
+    """The processes in which a sweep runs."""
+    return [one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())]
+
+
+def kill_workers(process: Any) -> None:
+    """As the kernel does when memory is short."""
+    for one in workers(process):
+        one.kill()
+
+
 # ---------------------------------------------------------------- what there is
 
 
@@ -380,18 +391,32 @@ def test_an_interrupt_right_after_many_runs_began_is_quiet(watched: Any, family:
 # ---------------------------------------------------------------- what goes wrong
 
 
-def test_many_runs_of_which_some_fail_are_told_as_that(shell: Any, tmp_path: Path) -> None:
-    words = ("hot-tag", "--nodes", "30", "--set", "listings=300", "--set", "searches=1")  # ten nodes may list 160
-    one = shell("simulate", *words, "--nodes", "10", "--out", str(tmp_path / "one"))
-    assert one.code == 1
-    assert "1 of 2 runs failed" in one.out
-    assert "of the references" not in one.out
-    assert len(rows_of(tmp_path / "one" / "rows.csv")) == 1
+def test_runs_whose_process_dies_fail_and_keep_those_that_are_done(begin: Any, soon: Any, tmp_path: Path) -> None:
+    words = ("--nodes", "20", "--set", "sessions=300", "--set", "searches=5", "--set", "tags=3")
+    out = tmp_path / "out"
+    process = begin("simulate", "churn", *words, "--set", "hours=0.01,10000", "--out", str(out))
+    soon((out / "runs.csv").exists, 30.0)
+    kill_workers(process)
+    told, warned = process.communicate(timeout=30)
 
-    out = tmp_path / "none"
-    none = shell("simulate", *words[:1], *words[3:], "--nodes", "10", "--nodes", "11", "--out", str(out), "--json")
-    assert none.code == 1
-    assert [failed["error"]["code"] for failed in none.document["failed"]] == 2 * ["P2P-0501"]
+    assert process.returncode == 1
+    assert "1 of 2 runs failed" in told
+    assert "of the references" not in told
+    assert "failed: seed=1, hours=10000" in warned
+    assert "Its process died" in warned
+    assert {row["hours"] for row in rows_of(out / "rows.csv")} == {"0.01"}
+
+
+def test_runs_that_all_fail_are_one_document_and_leave_nothing(begin: Any, soon: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = begin("simulate", *ENDLESS, "--seed", "1", "--seed", "2", "--json", "--out", str(out))
+    soon(lambda: len(workers(process)) == 2, 30.0)
+    kill_workers(process)
+    told, warned = process.communicate(timeout=30)
+
+    assert (process.returncode, warned) == (1, "")
+    failed = json.loads(told)["failed"]
+    assert [one["error"]["code"] for one in failed] == 2 * ["P2P-0501"]
     assert not out.exists(), "nothing was finished"
 
 
