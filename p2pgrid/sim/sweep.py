@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from p2pgrid.errors import BadExperiment, InternalError, MissingExtra, P2PError, Unreachable
+from p2pgrid.sim.checks import whole_number
 from p2pgrid.sim.experiments import named
 from p2pgrid.sim.points import pictures, points
 from p2pgrid.sim.result import Result, Row
@@ -104,9 +105,13 @@ def run_all(
     """All of them, in the order of the jobs; an interrupt ends it with those that are done, a failure fails one.
 
     ``scheduler``: a Dask scheduler's address, as ``tcp://host:8786``; else processes on this machine, one a core unless
-    told.  ``finished`` is handed each run when it is done, such as to ``Journal.add``.  Raises ``Unreachable``,
-    ``MissingExtra``.
+    told.  ``finished`` is handed each run when it is done, such as to ``Journal.add``.  Raises ``BadExperiment``,
+    ``Unreachable``, ``MissingExtra``.
     """
+    if not jobs:
+        raise BadExperiment("There is nothing to run: no jobs were given.", fix="Make some with jobs_of().")
+    if processes is not None:
+        whole_number("processes", processes, 1, error=BadExperiment)
     done: dict[int, Result] = {}
     failed: dict[int, P2PError] = {}
     try:

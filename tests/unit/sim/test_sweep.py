@@ -196,3 +196,16 @@ def test_a_cluster_without_dask_says_what_to_install(monkeypatch):
     with pytest.raises(MissingExtra, match="Dask") as caught:
         run_all(jobs_of("skademlia"), scheduler="tcp://192.0.2.7:8786")
     assert caught.value.fix == sweep.DASK
+
+
+@pytest.mark.parametrize(
+    ("jobs", "processes", "says"),
+    [
+        ([], None, "nothing to run"),
+        ([Job("grid", 5, 1, {}, {})], 0, "processes is a whole number from 1 on, not 0"),
+        ([Job("grid", 5, 1, {}, {})], -1, "processes is a whole number from 1 on, not -1"),
+    ],
+)
+def test_nothing_to_run_and_nobody_to_run_it_are_refused(jobs, processes, says):
+    with pytest.raises(BadExperiment, match=says):
+        run_all(jobs, processes=processes)
