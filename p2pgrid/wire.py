@@ -2,7 +2,8 @@
 
 ``pack`` and ``unpack`` carry protocol messages: plain msgpack, no extensions, bounded before anything is built.
 ``pack_value`` and ``unpack_value`` carry what people exchange (results, mocks, arguments): JSON-like values, bytes,
-numpy arrays and scalars, pandas frames and series (as Arrow), times and uuids.  Nothing is ever pickled.
+numpy arrays and scalars, pandas frames and series (as Arrow; of a run's results as plain columns), times and uuids.
+Nothing is ever pickled.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
+from p2pgrid import columns
 from p2pgrid.errors import BadValue, Malformed, MissingExtra, Oversized, RemoteError
 from p2pgrid.tables import arrow as arrow
 from p2pgrid.tables import frame_bytes, frame_from_bytes
@@ -25,8 +27,14 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 32
 MAX_VALUE_BYTES: Final = 64 << 20
+LARGE: Final = 64 << 10
+MAX_LARGE_DEPTH: Final = 3
+"""Levels of tuples and tables around more than ``LARGE`` bytes, where values are counted."""
+MAX_TIME: Final = 40
+MAX_BIGINT: Final = 4096
+"""Bytes of a moment's text and of a whole number."""
 
-NDARRAY, SCALAR, FRAME, SERIES, TIME, UUID, TUPLE, BIGINT, COMPLEX = range(1, 10)
+NDARRAY, SCALAR, FRAME, SERIES, TIME, UUID, TUPLE, BIGINT, COMPLEX, TABLE = range(1, 11)
 """Extension codes; they are part of the wire format and never reused."""
 
 DTYPE_KINDS: Final = "biufcMmSU"
@@ -100,18 +108,30 @@ def unpack(data: bytes | memoryview, *, limit: int, items: int = 1024) -> Any:
         raise Malformed("Bytes are no message.") from error
 
 
-def pack_value(value: Any) -> bytes:
-    """A value as bytes.  Raises ``BadValue`` with the type that cannot travel."""
+def pack_value(value: Any, *, arrow: bool = True) -> bytes:
+    """A value as bytes; its tables as Arrow or, slower, as plain columns.
+
+    Raises ``BadValue`` with the type that cannot travel.
+    """
     try:
-        return bytes(msgpack.packb(_plain(value, 0), use_bin_type=True))
+        return bytes(msgpack.packb(_plain(value, 0, arrow), use_bin_type=True))
     except (TypeError, ValueError, OverflowError) as error:
         raise BadValue(f"This value cannot be sent: {error}.") from error
 
 
-def unpack_value(data: bytes | memoryview, *, limit: int = MAX_VALUE_BYTES, items: int | None = None) -> Any:
+def unpack_value(
+    data: bytes | memoryview,
+    *,
+    limit: int = MAX_VALUE_BYTES,
+    items: int | None = None,
+    arrow: bool = True,
+    build: bool = True,
+) -> Any:
     """The value that ``pack_value`` packed, from at most ``limit`` bytes; it holds at most ``items`` values if given.
 
-    Values are counted before any is built, those in lists, maps (keys too) and tuples; an array is one.
+    Without ``arrow`` a table in Arrow is ``Malformed``; without ``build`` too, and another one is checked and comes as
+    its ``columns.Outline``: for a process that reads what strangers wrote.  Values are counted before any is built,
+    those in lists, maps (keys too) and tuples; an array is one.
     Raises ``Oversized`` or ``Malformed`` for hostile bytes, ``MissingExtra`` for a frame where pandas is absent.
     """
     if len(data) > limit:
@@ -119,7 +139,7 @@ def unpack_value(data: bytes | memoryview, *, limit: int = MAX_VALUE_BYTES, item
     try:
         if items is not None:
             _count(data, items)
-        return _revive(_whole(data), 0)
+        return _revive(_whole(data), 0, arrow and build, build)
     except (RemoteError, MissingExtra):
         raise
     except Exception as error:  # any fault of hostile bytes in a decoder ends here, as the peer's
@@ -148,7 +168,15 @@ def _whole(data: bytes | memoryview) -> Any:
     skim = msgpack.Unpacker(max_buffer_size=len(data))
     skim.feed(data)
     skim.skip()
-    return msgpack.unpackb(data, raw=False, strict_map_key=False, ext_hook=_RawExt)
+    return msgpack.unpackb(data, raw=False, strict_map_key=False, ext_hook=_RawExt, object_pairs_hook=_map)
+
+
+def _map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """A map in which no key comes twice: what stood under the first one would travel unseen."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Malformed("A key of a map comes twice.")
+    return found
 
 
 def _count(data: bytes | memoryview, left: int, depth: int = 0) -> int:
@@ -167,7 +195,9 @@ def _count(data: bytes | memoryview, left: int, depth: int = 0) -> int:
         awaited += values - 1
         if awaited > left:
             raise Oversized("A value holds more values than its sender may send.")
-        if extension and data[at] in (TUPLE, SERIES):
+        if extension and data[at] in (TUPLE, SERIES, TABLE):
+            if depth > MAX_LARGE_DEPTH and size > LARGE:
+                raise Malformed("A large value is nested too deep.")  # each level holds a copy of it
             left = awaited + _count(memoryview(data)[at + 1 : at + size], left - awaited, depth + 1)
         at += size
     return left
@@ -181,7 +211,7 @@ def _sorted_maps(message: Any) -> Any:
     return message
 
 
-def _plain(value: Any, depth: int) -> Any:
+def _plain(value: Any, depth: int, arrow: bool) -> Any:
     """``value`` in msgpack's own types and ``ExtType``."""
     if depth > MAX_DEPTH:
         raise BadValue(f"A value is nested deeper than {MAX_DEPTH}.")
@@ -195,15 +225,15 @@ def _plain(value: Any, depth: int) -> Any:
         for key in value:
             if not isinstance(key, (str, int, float, bool, bytes)) and key is not None and not _is_scalar(key):
                 raise BadValue(f"A dict key of type {type(key).__name__} cannot be sent.")
-        return {_dict_key(key): _plain(item, depth + 1) for key, item in value.items()}
+        return {_dict_key(key): _plain(item, depth + 1, arrow) for key, item in value.items()}
     if isinstance(value, tuple):
-        inner = msgpack.packb([_plain(item, depth + 1) for item in value], use_bin_type=True)
+        inner = msgpack.packb([_plain(item, depth + 1, arrow) for item in value], use_bin_type=True)
         return msgpack.ExtType(TUPLE, inner)
     if isinstance(value, list):
-        return [_plain(item, depth + 1) for item in value]
+        return [_plain(item, depth + 1, arrow) for item in value]
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
-    return _extension(value)
+    return _extension(value, depth, arrow)
 
 
 def _dict_key(key: Any) -> Any:
@@ -215,7 +245,7 @@ def _is_scalar(value: Any) -> bool:
     return numpy is not None and isinstance(value, numpy.generic)
 
 
-def _extension(value: Any) -> Any:
+def _extension(value: Any, depth: int, arrow: bool) -> Any:
     import numpy as np
 
     if isinstance(value, np.ndarray):
@@ -231,6 +261,9 @@ def _extension(value: Any) -> Any:
     pandas = sys.modules.get("pandas")
     if pandas is not None and value is pandas.NaT:
         return msgpack.ExtType(SCALAR, _array_bytes(np.asarray(np.datetime64("NaT"))))
+    if not arrow and columns.is_table(value):
+        inner = _plain(columns.take_apart(value), depth + 1, arrow)
+        return msgpack.ExtType(TABLE, msgpack.packb(inner, use_bin_type=True))
     if pandas is not None and isinstance(value, pandas.DataFrame):
         return msgpack.ExtType(FRAME, frame_bytes(value))
     if pandas is not None and isinstance(value, pandas.Series):
@@ -238,7 +271,7 @@ def _extension(value: Any) -> Any:
         name = None if value.name is None else str(value.name)
         return msgpack.ExtType(SERIES, msgpack.packb([name, frame_bytes(frame)], use_bin_type=True))
     if isinstance(value, (int, float, str, bytes)):  # subclasses such as enums and numpy-like floats
-        return _plain({int: int, float: float, str: str, bytes: bytes}[_base(value)](value), 0)
+        return _plain({int: int, float: float, str: str, bytes: bytes}[_base(value)](value), depth, arrow)
     raise BadValue(f"A value of type {type(value).__module__}.{type(value).__name__} cannot be sent.")
 
 
@@ -257,13 +290,15 @@ def _array_bytes(array: np.ndarray[Any, Any]) -> bytes:
     return bytes(head) + np.ascontiguousarray(array).tobytes()
 
 
-def _revive(plain: Any, depth: int) -> Any:
+def _revive(plain: Any, depth: int, arrow: bool, build: bool) -> Any:
     if depth > MAX_DEPTH:
         raise Malformed("A value is nested too deep.")
     if isinstance(plain, list):
-        return [_revive(item, depth + 1) for item in plain]
+        return [_revive(item, depth + 1, arrow, build) for item in plain]
     if isinstance(plain, dict):
-        return {key: _revive(item, depth + 1) for key, item in plain.items()}
+        if any(isinstance(key, (_RawExt, msgpack.Timestamp)) for key in plain):
+            raise Malformed("A key of a map is an extension.")
+        return {key: _revive(item, depth + 1, arrow, build) for key, item in plain.items()}
     if isinstance(plain, msgpack.Timestamp):  # msgpack's own extension, which no value uses
         raise Malformed("Extension type -1 is not known.")
     if not isinstance(plain, _RawExt):
@@ -276,6 +311,11 @@ def _revive(plain: Any, depth: int) -> Any:
         if scalar.shape:
             raise Malformed("A scalar has a shape.")
         return scalar[()]
+    if code == TABLE:
+        parts = _revive(_whole(data), depth + 1, arrow, build)
+        return columns.put_together(parts) if build else columns.outline(parts)
+    if code in (FRAME, SERIES) and not arrow:
+        raise Malformed("A table came as Arrow, which is not taken here.")
     if code == FRAME:
         return frame_from_bytes(data)
     if code == SERIES:
@@ -283,7 +323,7 @@ def _revive(plain: Any, depth: int) -> Any:
         if not (name is None or isinstance(name, str)):
             raise Malformed("A series has a name that is no text.")
         return frame_from_bytes(inner)["value"].rename(name)
-    if code == TIME:
+    if code == TIME and len(data) <= MAX_TIME:
         return dt.datetime.fromisoformat(data.decode())
     if code == UUID:
         return uuid.UUID(bytes=data)
@@ -291,14 +331,14 @@ def _revive(plain: Any, depth: int) -> Any:
         inner = _whole(data)
         if not isinstance(inner, list):
             raise Malformed("A tuple is no list.")
-        return tuple(_revive(item, depth + 1) for item in inner)
-    if code == BIGINT:
+        return tuple(_revive(item, depth + 1, arrow, build) for item in inner)
+    if code == BIGINT and len(data) <= MAX_BIGINT:
         return int.from_bytes(data, "big", signed=True)
-    if code == COMPLEX:
+    if code == COMPLEX and len(data) == 16:
         import numpy as np
 
         return complex(np.frombuffer(data, "<c16", count=1)[0])
-    raise Malformed(f"Extension type {code} is not known.")
+    raise Malformed(f"An extension of type {code} and {len(data)} bytes is not known.")
 
 
 def _array(data: bytes) -> np.ndarray[Any, Any]:

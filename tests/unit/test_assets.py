@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
 from p2pgrid import assets
-from p2pgrid.assets import AssetMeta
+from p2pgrid.assets import AssetMeta, OnDisk
 from p2pgrid.errors import BadValue, Malformed
 
 arrays = hnp.arrays(
@@ -171,7 +175,7 @@ def test_a_large_array_is_not_copied_to_be_sent() -> None:
     array = np.zeros(1_000_000)
     body = assets.dump(array).parts[1]
     array[0] = 1
-    assert bytes(body[:8]) == array[:1].tobytes()
+    assert bytes(next(body.pieces(8))) == array[:1].tobytes()
 
 
 def npy(header: str, body: bytes = b"") -> bytes:
@@ -235,6 +239,71 @@ def test_an_asset_is_read_from_its_file(value: Any, tmp_path: Path) -> None:
     path = tmp_path / f"asset{assets.SUFFIX[dumped.meta.kind]}"
     path.write_bytes(dumped.tobytes())
     np.testing.assert_equal(assets.load(dumped.meta.kind, str(path)), value)
+
+
+def test_frames_of_other_packages_come_back_as_they_went() -> None:
+    polars = pl.DataFrame({"age": [40, None], "name": ["a", "b"], "kind": pl.Series(["x", "y"], dtype=pl.Categorical)})
+    assert around(polars).equals(polars)
+    assert assets.dump(polars).meta.columns[0] == ("age", "Int64")
+    table = pa.table({"age": [40, 50], "name": ["a", None]})
+    assert around(table).equals(table)
+    assert around(table.to_batches()[0]).equals(table)
+    assert {assets.dump(value).kind for value in (polars, table)} == {"polars", "arrow"}
+    assert around(pl.Series("age", [1])).columns == ["age"]
+    with pytest.raises(BadValue, match="LazyFrame"):
+        assets.dump(polars.lazy())
+
+
+def test_an_image_comes_back_as_it_went(tmp_path: Path) -> None:
+    image = Image.new("RGB", (4, 3), (1, 2, 3))
+    assert assets.dump(image).meta.shape == (3, 4, 3)
+    assert list(np.asarray(around(image))[0, 0]) == [1, 2, 3]
+    path = tmp_path / "scan.bmp"
+    image.save(path)
+    dumped = assets.dump(path)
+    assert (dumped.kind, dumped.shape, dumped.tobytes()) == ("image", (3, 4, 3), path.read_bytes())
+    assert around(path).size == (4, 3)
+    path.write_bytes(b"no image")
+    with pytest.raises(BadValue, match="no image"):
+        assets.dump(path)
+    assert assets.dump(OnDisk(path, "file")).kind == "file"
+    with pytest.raises(BadValue, match="CMYK"):
+        assets.dump(image.convert("CMYK"))
+
+
+def test_a_forged_image_that_unfolds_to_a_great_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = assets.dump(Image.new("1", (2000, 2000))).tobytes()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3_000_000)
+    with pytest.raises(Malformed):
+        assets.load("image", raw)
+
+
+def test_an_array_from_a_file_is_mapped_and_changes_stay_with_the_reader(tmp_path: Path) -> None:
+    path = tmp_path / "asset.npy"
+    path.write_bytes(assets.dump(np.arange(1000)).tobytes())
+    before = sorted(os.listdir("/dev/fd"))
+    with path.open("rb") as file:
+        mapped = assets.load_file("numpy", file.fileno())
+    assert sorted(os.listdir("/dev/fd")) == before  # a mapping by Python's mmap would hold a descriptor
+    mapped[0] = 7
+    assert mapped.flags.writeable
+    assert not mapped.flags.owndata
+    assert np.load(path)[0] == 0
+    with path.open("r+b") as file:  # read as it is touched, not before
+        file.seek(-8, io.SEEK_END)
+        file.write(np.int64(99).tobytes())
+    assert mapped[-1] == 99
+
+
+@pytest.mark.parametrize("kind", ["frame", "polars", "arrow"])
+def test_forged_arrow_in_a_file_is_validated_in_full(kind: str, tmp_path: Path) -> None:
+    raw = bytearray(assets.dump(pa.table({"name": ["first", "second", "third"]})).tobytes())
+    at = raw.index(bytes([5, 0, 0, 0, 11, 0, 0, 0]))  # offsets of the texts: one beyond all bytes crashes a reader
+    raw[at : at + 4] = (2**30).to_bytes(4, "little")
+    path = tmp_path / "asset.arrow"
+    path.write_bytes(raw)
+    with path.open("rb") as file, pytest.raises(Malformed):
+        assets.load_file(kind, file.fileno())
 
 
 @given(arrays | json_values | st.text())

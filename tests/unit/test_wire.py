@@ -535,3 +535,27 @@ def test_tuples_in_tuples_without_end_are_refused() -> None:
         nested = msgpack.packb(msgpack.ExtType(wire.TUPLE, b"\x91" + nested))
     with pytest.raises(Malformed):
         wire.unpack_value(nested, items=65_536)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        msgpack.packb(msgpack.ExtType(wire.COMPLEX, bytes(16) + b"hidden")),
+        msgpack.packb(msgpack.ExtType(wire.TIME, b"2026-01-01T00:00:00." + b"1" * 6000)),
+        msgpack.packb(msgpack.ExtType(wire.BIGINT, bytes(5000))),
+        b"\x82" + (b"\xa1k" + b"\x01") * 2,
+        b"\x81" + bytes(msgpack.packb(msgpack.ExtType(wire.UUID, bytes(16)))) + b"\x01",
+    ],
+    ids=["complex", "time", "number", "same-keys", "extension-as-key"],
+)
+def test_bytes_hidden_beside_what_a_value_shows(packed: bytes) -> None:
+    with pytest.raises(RemoteError):
+        wire.unpack_value(packed)
+
+
+def test_large_values_nested_deep_take_no_memory() -> None:
+    value = bytes(msgpack.packb(bytes(1 << 20)))
+    for _ in range(20):
+        value = bytes(msgpack.packb(msgpack.ExtType(wire.TUPLE, b"\x91" + value)))
+    with pytest.raises(RemoteError):
+        wire.unpack_value(value, items=1000)
