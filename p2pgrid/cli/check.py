@@ -19,8 +19,11 @@ from p2pgrid.cli.where import HEX_ID, find_place, start_again
 from p2pgrid.errors import Malformed, P2PError, UnknownNode, Unreachable
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from aiohttp import ClientSession
 
+    from p2pgrid.client.domain import DomainClient
     from p2pgrid.home import Home
 
 EXAMPLES: Final = opt.examples(
@@ -32,7 +35,7 @@ EXAMPLES: Final = opt.examples(
 PROBE_TIMEOUT: Final = 3.0
 POLL: Final = 0.1
 TAGS_SHOWN: Final = 8
-DOORS: Final = ("api", "gateway", "id", "link", "DHT", "datasets")
+DOORS: Final = ("api", "gateway", "id", "link", "DHT", "datasets", "confinement")
 """In the order of their rows."""
 
 
@@ -201,7 +204,12 @@ class _Checks:
             self._found["gateway"] = Verdict("gateway", f"knows {known}", True)
         if not self._is_node:
             return  # a gateway, or a node of the older kind, which has no other doors
-        others = (("id", self._ask_identity), ("link", self._ask_link), ("datasets", self._ask_tags))
+        others = (
+            ("id", self._ask_identity),
+            ("link", self._ask_link),
+            ("datasets", self._ask_tags),
+            ("confinement", self._ask_confinement),
+        )
         rows = await asyncio.gather(*(self._row(what, ask) for what, ask in others))
         self._found |= {row.what: row for row in rows}
 
@@ -255,13 +263,25 @@ class _Checks:
             raise Malformed(f"It proves to be {told}, and is told to be {self._expect or self._health['node-id']}.")
         return told
 
-    async def _ask_link(self) -> str:
+    def _visit(self) -> AbstractAsyncContextManager[DomainClient]:
         from p2pgrid.cli.where import Place, visit
         from p2pgrid.ids import parse_node_id
 
-        expect = parse_node_id(str(self._health["node-id"]))
-        async with visit(Place("", self._url, expect)):
+        return visit(Place("", self._url, parse_node_id(str(self._health["node-id"]))))
+
+    async def _ask_link(self) -> str:
+        async with self._visit():
             return f"{self._url.replace('http', 'ws', 1)}/link"
+
+    async def _ask_confinement(self) -> str:
+        """The tier in which submitted code runs there.  A node that runs none may be healthy all the same."""
+        async with self._visit() as client:
+            told = await client.door.call("node.confinement")
+        try:
+            tier, layers, why = str(told["tier"]), ", ".join(map(str, told["layers"])), str(told["why"])
+        except (KeyError, TypeError) as error:
+            raise Malformed("It does not tell how it confines code.") from error
+        return f"{tier} ({layers}){'' if tier == 'strong' else f'. {why}'}"
 
     async def _ask_dht(self) -> str:
         from p2pgrid.client.search import host_towards

@@ -1,122 +1,140 @@
-"""What the node tells a warden about one run, and what the warden tells the node: two messages, one pipe each."""
+"""What passes between node, zygote and worker: each message is msgpack in a frame of four bytes of length.
+
+Node -> zygote: a setup, once.  Node -> worker: an order.  Worker -> node: ``READY``, then ``LOADED`` or why the inputs
+cannot be read, both before the code begins, then one answer, which is a stranger's.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from p2pgrid import wire
-from p2pgrid.domain.runner.spec import FAILURES, MAX_CODE_BYTES, MEASURES, Limits, RunReport, RunSpec
-from p2pgrid.errors import Malformed, RemoteError
+from p2pgrid.domain.runner.spec import MAX_CODE_BYTES, Limits, RunSpec
+from p2pgrid.errors import Malformed
 
+HEAD: Final = 4
 MAX_ORDER: Final = 2 * MAX_CODE_BYTES
-REPORT_ROOM: Final = 64 << 10
-"""Bytes of a report besides its result."""
+ANSWER_ROOM: Final = 64 << 10
+"""Bytes of an answer besides its result."""
+PARSING_ROOM: Final = 4
+"""Reading an input may take this many times its size for a moment; the limit is tightened afterwards."""
+MAX_ERROR: Final = 4000
+READY: Final = b"ready"
+"""The worker is confined; nothing that was asked of it is left out."""
+LOADED: Final = b"loaded"
+"""Its inputs are there; anything else is why they are not."""
+
+START: Final = """
+import sys
+
+sys.path[:] = sys.argv[2:]
+from p2pgrid.domain.runner.inside.zygote import main
+
+main(int(sys.argv[1]))
+"""
+"""How a clean interpreter becomes a zygote: the descriptor of its socket, then the folders of its modules."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a zygote does to itself and to each worker.
+
+    ``readable``: files and folders that a worker may read.  ``user``: for root, whom to become; 0 for nobody.
+    ``must_become``: not becoming that user is a failure.  ``landlock``: restrict files.  ``calls``: the system call
+    filter, empty for none.  ``shared_count``: the kernel counts tasks of other programs with the worker's.
+    ``at_once``: workers at the same time.
+    """
+
+    readable: tuple[str, ...]
+    user: int
+    must_become: bool
+    landlock: bool
+    calls: bytes
+    shared_count: bool
+    at_once: int
+
+    def pack(self) -> bytes:
+        """As one datagram."""
+        return wire.pack({**asdict(self), "readable": list(self.readable)})
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Setup:
+        """From the node, so a fault in it is ours."""
+        fields = wire.unpack(raw, limit=MAX_ORDER)
+        return cls(**{**fields, "readable": tuple(fields["readable"])})
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A ``RunSpec`` in which open descriptors stand for the files.
-
-    ``inputs``: (argument, kind, descriptor).  ``input_bytes``: their sizes together.  ``hide``: folders to be empty
-    for the run.  ``private``: folders of which it sees no more than the program.  ``require``: measures without
-    which nothing is run.  ``needed``: the program's folders; the warden fills them in.
-    """
+    """A ``RunSpec`` as its worker gets it; ``inputs`` are (argument, kind), their descriptors come beside it."""
 
     code: str
     function: str
-    inputs: tuple[tuple[str, str, int], ...]
+    inputs: tuple[tuple[str, str], ...]
     input_bytes: int
     limits: Limits
-    hide: tuple[str, ...]
-    private: tuple[str, ...]
-    require: tuple[str, ...]
-    needed: tuple[str, ...] = ()
 
-
-def pack_order(
-    spec: RunSpec,
-    descriptors: dict[str, int],
-    input_bytes: int,
-    hide: tuple[str, ...],
-    private: tuple[str, ...],
-    require: tuple[str, ...],
-) -> bytes:
-    """Length (4 bytes, big-endian), then msgpack."""
-    body = wire.pack(
-        {
-            "code": spec.code.encode("utf-8", "surrogatepass"),
-            "function": spec.function,
-            "inputs": [[name, spec.inputs[name].kind, fd] for name, fd in descriptors.items()],
-            "input_bytes": input_bytes,
-            "limits": spec.limits.to_wire(),
-            "hide": list(hide),
-            "private": list(private),
-            "require": list(require),
+    def pack(self) -> bytes:
+        """As one frame."""
+        fields = {
+            "code": self.code.encode("utf-8", "surrogatepass"),
+            "function": self.function,
+            "inputs": [list(pair) for pair in self.inputs],
+            "input_bytes": self.input_bytes,
+            "limits": self.limits.to_wire(),
         }
-    )
-    return len(body).to_bytes(4, "big") + body
+        return frame(wire.pack(fields))
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Order:
+        """From the node, so a fault in it is ours."""
+        fields = wire.unpack(raw, limit=MAX_ORDER)
+        return cls(
+            code=fields["code"].decode("utf-8", "surrogatepass"),
+            function=fields["function"],
+            inputs=tuple((name, kind) for name, kind in fields["inputs"]),
+            input_bytes=fields["input_bytes"],
+            limits=Limits(**fields["limits"]),
+        )
 
 
-def read_order(body: bytes, needed: tuple[str, ...]) -> Order:
-    """The order in ``body``.  It comes from the node, so a fault in it is ours and simply raises."""
-    raw = wire.unpack(body, limit=MAX_ORDER)
-    return Order(
-        code=raw["code"].decode("utf-8", "surrogatepass"),
-        function=raw["function"],
-        inputs=tuple((name, kind, fd) for name, kind, fd in raw["inputs"]),
-        input_bytes=raw["input_bytes"],
-        limits=Limits(**raw["limits"]),
-        hide=tuple(raw["hide"]),
-        private=tuple(raw["private"]),
-        require=tuple(raw["require"]),
-        needed=needed,
-    )
+def order_of(spec: RunSpec, input_bytes: int) -> Order:
+    """The order for ``spec``, whose inputs have ``input_bytes`` together."""
+    inputs = tuple((name, given.kind) for name, given in spec.inputs.items())
+    return Order(spec.code, spec.function, inputs, input_bytes, spec.limits)
 
 
-def pack_report(report: RunReport) -> bytes:
-    """The warden's half of a report: all but the output, which the node reads itself."""
-    return wire.pack(
-        {
-            "result": report.result,
-            "error": report.error,
-            "failure": report.failure,
-            "wall": report.wall_seconds,
-            "cpu": report.cpu_seconds,
-            "rss": report.max_rss,
-            "shape": report.result_shape,
-            "started": report.started,
-            "held": list(report.confinement),
-        }
-    )
+def frame(body: bytes) -> bytes:
+    """``body`` behind its length."""
+    return len(body).to_bytes(HEAD, "big") + body
 
 
-def read_report(body: bytes, limits: Limits) -> RunReport | None:
-    """The report in ``body``, or ``None`` when there is none: a warden that was killed says nothing or half a word.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker says came of its code.  ``failure`` is one of ``CODE_FAILURES``; ``result`` is not looked into."""
 
-    Checked like a stranger's bytes all the same, since the warden read a stranger's answer.
-    """
-    try:
-        return _report(wire.unpack(body, limit=limits.result_bytes + REPORT_ROOM), limits)
-    except (RemoteError, KeyError, TypeError, ValueError):
-        return None
+    failure: str
+    error: str
+    result: bytes
+
+    def pack(self) -> bytes:
+        """As one frame."""
+        return frame(wire.pack({"failure": self.failure, "error": self.error, "result": self.result}))
+
+    @classmethod
+    def unpack(cls, raw: bytes, limits: Limits) -> Answer:
+        """A stranger's bytes.  Raises ``RemoteError``."""
+        fields: Any = wire.unpack(raw, limit=limits.result_bytes + ANSWER_ROOM)
+        try:
+            answer = cls(fields["failure"], fields["error"], fields["result"])
+        except (KeyError, TypeError, IndexError) as error:
+            raise Malformed("An answer lacks a field.") from error
+        fits = isinstance(answer.failure, str) and isinstance(answer.error, str) and isinstance(answer.result, bytes)
+        if not fits or answer.failure not in CODE_FAILURES:
+            raise Malformed("An answer has an impossible field.")
+        return cls(answer.failure, answer.error[:MAX_ERROR], answer.result)
 
 
-def _report(raw: Any, limits: Limits) -> RunReport:
-    failure, result, held = str(raw["failure"]), raw["result"], set(raw["held"])
-    good = isinstance(result, bytes) and len(result) <= limits.result_bytes
-    started = raw["started"] is True
-    if failure not in FAILURES or not held <= set(MEASURES) or good != (failure == "") or good > started:
-        raise Malformed("A report contradicts itself.")
-    return RunReport(
-        ok=good,
-        result=result if good else None,
-        error=str(raw["error"]),
-        failure=failure,
-        wall_seconds=max(0.0, float(raw["wall"])),
-        cpu_seconds=max(0.0, float(raw["cpu"])),
-        max_rss=max(0, int(raw["rss"])),
-        result_shape=str(raw["shape"])[:200],
-        started=started,
-        confinement=tuple(word for word in MEASURES if word in held),
-    )
+CODE_FAILURES: Final = ("", "error", "value", "result", "memory")
+"""Failures that the worker may tell; the others are the node's to find."""

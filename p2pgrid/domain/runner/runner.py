@@ -5,94 +5,221 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+import sysconfig
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
-from p2pgrid.domain.runner.confine import holds
-from p2pgrid.domain.runner.launch import PACKAGE_ROOT, Launch
-from p2pgrid.domain.runner.spec import MEASURES, RunReport, RunSpec
-from p2pgrid.errors import InvalidInput
+from p2pgrid import wire
+from p2pgrid.domain.runner.jail import PACKAGE, Interpreter, interpreter, refuse_seen
+from p2pgrid.domain.runner.run import Listener, Run
+from p2pgrid.domain.runner.spec import TIERS, RunReport, RunSpec, unavailable
+from p2pgrid.domain.runner.tiers import Tier, layers_of, self_test, start_zygote, system_lacks
+from p2pgrid.domain.runner.zygotes import Zygote
+from p2pgrid.errors import InvalidInput, LocalError, StorageError
 
 AT_ONCE: Final = 2
 WAITING: Final = 32
+KEPT_SECONDS: Final = 600.0
+"""How long a zygote waits for its next run: it holds about 100 MB."""
+
+Place = tuple[str, str]
+"""Environment and side: each has a zygote of its own."""
 
 
 class Runner:
     """Runs submitted code in processes apart.  Belongs to one event loop.
 
-    ``python``: the interpreter.  ``at_once`` runs go at the same time, ``waiting`` more queue.  ``hide``: folders
-    that no run may look into, such as the node's home; people's home folders and the like are hidden besides, but for
-    the program's own folders in them (``confine.PRIVATE``).  ``require``: members of ``MEASURES`` without which code is
-    not run.  Raises ``InvalidInput`` for an unknown measure or a hidden folder that holds the interpreter.
+    ``python``: the interpreter; ``environments``: others by name, asked anew for each run.  ``at_once`` runs go at
+    the same time, ``waiting`` more queue.  ``hide``: folders that no run may see, such as the node's home; runs see
+    nothing but the interpreter, and these are what it must not lie around.  ``accept``: the tiers in which code is
+    run; in ``none`` only code on private data, which somebody has read.  Nothing is started before the first run or
+    ``tier``.
+    Raises ``InvalidInput`` for an unknown tier, or a folder of ``hide`` that lies in the program.
     """
 
     def __init__(
         self,
         *,
         python: str = sys.executable,
+        environments: Mapping[str, str] = MappingProxyType({}),
         at_once: int = AT_ONCE,
         waiting: int = WAITING,
         hide: Sequence[str | os.PathLike[str]] = (),
-        require: Sequence[str] = (),
+        accept: Sequence[str] = ("strong", "kernel"),
     ) -> None:
-        unknown = sorted(set(require) - set(MEASURES))
+        unknown = sorted(set(accept) - set(TIERS))
         if unknown:
-            raise InvalidInput(f"{', '.join(unknown)} is no measure.", fix=f"Choose from {', '.join(MEASURES)}.")
-        self._hide = tuple(os.path.realpath(place) for place in hide)
-        for place in self._hide:
-            if holds(place, (PACKAGE_ROOT, sys.prefix, sys.base_prefix)):
-                fix = "Keep the node's home and the program in separate folders."
-                raise InvalidInput(f"{place} cannot be hidden from runs: the program itself lies in it.", fix=fix)
-        self._python, self._require = python, tuple(require)
+            raise InvalidInput(f"{', '.join(unknown)} is no tier.", fix=f"Choose from {', '.join(TIERS)}.")
+        self._own_python, self._environments = python, environments
+        self._hide, self._accept = tuple(os.path.realpath(place) for place in hide), tuple(accept)
+        refuse_seen(self._hide, (PACKAGE, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")))
         self._slots, self._at_once, self._waiting = asyncio.Semaphore(at_once), at_once, waiting
-        self._launches: set[Launch] = set()
+        self._opening = asyncio.Lock()
+        self._finding: asyncio.Task[Tier] | None = None
+        self._interpreters: dict[str, Interpreter] = {}
+        self._zygotes: dict[Place, Zygote] = {}
+        self._users: Counter[Place] = Counter()
+        self._retiring: dict[Place, asyncio.TimerHandle] = {}
+        self._endings: set[asyncio.Task[None]] = set()
+        self._runs: set[Run] = set()
         self._inside, self._closed = 0, False
         self._empty = asyncio.Event()
         self._empty.set()
 
-    async def run(self, spec: RunSpec, begin: Callable[[], Awaitable[None]] | None = None) -> RunReport:
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """Names that a run may ask for, besides the empty one."""
+        return tuple(sorted(self._environments))
+
+    async def tier(self) -> Tier:
+        """How well runs are confined here, found out by a self-test at the first call.
+
+        Raises ``InvalidInput`` when runs would see a folder of ``hide``.
+        """
+        if self._finding is None or (self._finding.done() and self._finding.exception() is not None):
+            self._finding = asyncio.get_running_loop().create_task(self._find_tier())
+        return await asyncio.shield(self._finding)  # whoever asked first may give up
+
+    async def run(
+        self,
+        spec: RunSpec,
+        begin: Callable[[], Awaitable[None]] | None = None,
+        on_output: Listener | None = None,
+    ) -> RunReport:
         """Run ``spec.function`` of ``spec.code`` on its inputs; however the code behaves, this answers a report.
 
         ``begin`` is awaited when the run's turn has come, before anything of it starts; what it raises is raised here
-        and nothing runs.
-        Cancelling ends the run and all its processes before ``CancelledError`` is raised.
+        and nothing runs.  ``on_output`` is called with printable pieces of what the run prints.
+        Cancelling ends the run before ``CancelledError`` is raised.
         Raises ``StorageError`` when an input file cannot be opened.
         """
-        if sys.platform == "win32":
-            return _unavailable("This system cannot run submitted code apart from the node.")
         if self._closed:
-            return _unavailable("The runner is closed.")
+            return unavailable("The runner is closed.")
+        if spec.environment and spec.environment not in self._environments:
+            return unavailable(f"There is no environment {spec.environment[:80]!r} here.")
         if self._inside >= self._at_once + self._waiting:
-            return _unavailable("Too many runs are waiting; try again shortly.")
+            return unavailable("Too many runs are waiting; try again shortly.")
         self._inside += 1
         self._empty.clear()
         try:
             async with self._slots:
-                return await self._launched(spec, begin)
+                return await self._turn(spec, begin, on_output)
         finally:
             self._inside -= 1
             if not self._inside:
                 self._empty.set()
 
-    async def _launched(self, spec: RunSpec, begin: Callable[[], Awaitable[None]] | None) -> RunReport:
+    async def _turn(
+        self, spec: RunSpec, begin: Callable[[], Awaitable[None]] | None, on_output: Listener | None
+    ) -> RunReport:
         if begin is not None and not self._closed:
             await begin()
         if self._closed:
-            return _unavailable("The runner is closed.")
-        launch = Launch(spec, python=self._python, hide=self._hide, require=self._require)
-        self._launches.add(launch)
+            return unavailable("The runner is closed.")
         try:
-            return await launch.run()
+            tier = await self.tier()
+            if tier.name not in self._accept or (tier.name == "none" and spec.side != "private"):
+                return unavailable(f"Submitted code is not run on this machine. {tier.why}")
+            return await self._in_zygote(spec, tier, Run(spec, on_output))
+        except StorageError:
+            raise
+        except LocalError as error:
+            return unavailable(error.cause)
+
+    async def _in_zygote(self, spec: RunSpec, tier: Tier, run: Run) -> RunReport:
+        place = (spec.environment, spec.side)
+        self._users[place] += 1
+        self._runs.add(run)
+        try:
+            zygote = await self._zygote(place, tier.name)
+            report = await run.go(zygote)
         finally:
-            self._launches.discard(launch)
+            self._runs.discard(run)
+            self._users[place] -= 1
+            self._retire_later(place)
+        return replace(report, tier=tier.name, confinement=layers_of(tier.name, zygote))
+
+    async def _zygote(self, place: Place, tier: str) -> Zygote:
+        async with self._opening:
+            if self._closed:
+                raise LocalError("The runner is closed.")
+            found = self._zygotes.get(place)
+            if found is None or not found.alive:
+                if found is not None:
+                    await found.close()
+                found = self._zygotes[place] = await start_zygote(await self._python(place[0]), tier, self._at_once)
+            return found
+
+    async def _python(self, environment: str) -> Interpreter:
+        if environment not in self._interpreters:
+            python = self._environments.get(environment, "") if environment else self._own_python
+            self._interpreters[environment] = await interpreter(python, self._hide)
+        return self._interpreters[environment]
+
+    async def _find_tier(self) -> Tier:
+        """The best tier whose self-test nothing gets through; tiers that are not accepted are not tried."""
+        why = [lacks] if (lacks := system_lacks()) else []
+        for name in ("strong", "kernel") if not lacks else ():
+            if name not in self._accept:
+                why.append(f"The tier {name} is not accepted here.")
+                continue
+            try:
+                zygote = await start_zygote(await self._python(""), name, self._at_once)
+            except InvalidInput:
+                raise
+            except LocalError as error:
+                why.append(f"Not {name}: {error.cause}")
+                continue
+            try:
+                wrong = await _broken(zygote)
+            except BaseException:
+                await zygote.close()
+                raise
+            if wrong:
+                why.append(f"Not {name}: {wrong}")
+                await zygote.close()
+                continue
+            self._zygotes["", "mock"] = zygote
+            return Tier(name, layers_of(name, zygote), " ".join(why) or "Every layer holds.")
+        return Tier("none", ("rlimits",), " ".join(why))
+
+    def _retire_later(self, place: Place) -> None:
+        if (handle := self._retiring.pop(place, None)) is not None:
+            handle.cancel()
+        if not self._closed:
+            loop = asyncio.get_running_loop()
+            self._retiring[place] = loop.call_later(KEPT_SECONDS, self._retire, place)
+
+    def _retire(self, place: Place) -> None:
+        self._retiring.pop(place, None)
+        if not self._users[place] and (zygote := self._zygotes.pop(place, None)) is not None:
+            task = asyncio.get_running_loop().create_task(zygote.close())
+            self._endings.add(task)
+            task.add_done_callback(self._endings.discard)
 
     async def close(self) -> None:
         """Stop what runs, turn away what waits, and return when no process is left.  May be called again."""
         self._closed = True
-        for launch in tuple(self._launches):
-            launch.stop()
+        for handle in self._retiring.values():
+            handle.cancel()
+        for run in tuple(self._runs):
+            run.stop()
         await self._empty.wait()
+        if self._finding is not None:
+            await asyncio.wait([self._finding])
+        async with self._opening:
+            await asyncio.gather(*self._endings, *(zygote.close() for zygote in self._zygotes.values()))
+            self._zygotes.clear()
 
 
-def _unavailable(error: str) -> RunReport:
-    return RunReport(ok=False, failure="unavailable", error=error)
+async def _broken(zygote: Zygote) -> str:
+    """What is wrong with the workers of ``zygote``; empty when no attack gets through."""
+    with self_test() as spec:
+        report = await Run(spec).go(zygote)
+    if not report.ok or report.result is None:
+        return f"the self-test failed: {report.error}"
+    through = wire.unpack_value(report.result, arrow=False)
+    return f"these attacks succeeded: {', '.join(map(str, through))}." if through else ""

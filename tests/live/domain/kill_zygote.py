@@ -16,6 +16,7 @@ import secrets
 import select
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,11 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 from p2pgrid import assets, crypto, wire
+from p2pgrid.domain import sessions
 from p2pgrid.domain.review import statement
 from p2pgrid.domain.runner import Runner
 from p2pgrid.domain.service import Caller, DomainService
-from p2pgrid.domain.service.people import SESSION
+from p2pgrid.domain.service.logins import SESSION
 from p2pgrid.domain.storage import Storage
 from p2pgrid.domain.storage.tables import AccountRow, ExecutionRow, RequestRow
 
@@ -76,7 +78,7 @@ class Life:
         self.runner = Runner(hide=[folder])
         self.service = DomainService(Storage.in_folder(folder), self.runner, identity=self.identity, name="kill")
         self.owner = Caller(key=self.identity.public, remote="127.0.0.1")
-        self.jane = Caller(key=b"", remote="127.0.0.1")
+        self.jane = Caller(key=self.identity.public, remote="127.0.0.1")
 
     async def __aenter__(self) -> Life:
         await self.service.open()
@@ -85,7 +87,10 @@ class Life:
         with self.service._domain.storage.read() as session:
             row = session.scalars(sql(AccountRow).where(AccountRow.email == JANE)).first()
             if row is not None:
-                self.jane.state[SESSION] = (row.id, row.epoch)
+                key, now = self.jane.key, time.time()
+                self.jane.state[SESSION] = sessions.Session(
+                    "1" * 32, row.id, row.epoch, key, "", "auth.login", now, now
+                )
         self.tripwire.armed = True
         self.say({"ready": True})
         return self
@@ -100,16 +105,16 @@ class Life:
     def ack(self, what: str, value: Any = True) -> None:
         self.say({"ack": what, "value": value})
 
-    async def publish(self, name: str, data: Any) -> Any:
-        sides = []
-        for value in (data, MOCK):
+    async def publish(self, name: str, data: Any, *, mock: bool = True) -> Any:
+        sides: list[Any] = []
+        for value in (data, MOCK) if mock else (data,):
             dumped, upload = assets.dump(value), secrets.token_hex(16)
             offset = 0
             for chunk in dumped.chunks(1 << 20):
                 await self.do(self.owner, "blob.put", upload=upload, offset=offset, data=bytes(chunk))
                 offset += len(chunk)
             sides.append({"upload": upload, "meta": dumped.meta.to_wire()})
-        asset = {"name": "numbers", "data": sides[0], "mock": sides[1]}
+        asset = {"name": "numbers", "data": sides[0], "mock": sides[1] if mock else None}
         return await self.do(self.owner, "dataset.create", name=name, tags=["kill"], assets=[asset])
 
     async def request(self) -> Any:
@@ -125,8 +130,8 @@ class Life:
         datasets = await self.do(self.owner, "dataset.list")
         whole = []
         for dataset in datasets:
-            for side in ("data", "mock"):
-                asset = dataset["assets"][0]
+            asset = dataset["assets"][0]
+            for side in ("data", "mock") if asset["mock"] else ("data",):
                 meta = asset["meta"] if side == "data" else asset["mock"]
                 got = b""
                 while len(got) < meta["size"]:
@@ -138,6 +143,8 @@ class Life:
             row = session.scalars(sql(RequestRow)).first()
             executions = session.scalars(sql(ExecutionRow)).all()
             request = {"status": row.status, "spent": row.spent, "deposit": row.deposit} if row else None
+            if row:
+                request["counted"] = (row.policy_state or {}).get("public", "")
             released = [held.id for held in executions if held.serial is not None]
         flaw = await self.service.verify_audit()
         folder = self.folder / "assets"
@@ -168,7 +175,8 @@ async def prepare(life: Life) -> None:
         "output_policy": "SingleExecutionExactOutput",
         "reason": "",
     }
-    signature = life.identity.sign(b"code-request", statement(**fields))
+    said = {"node": life.identity.id.hex(), "account": JANE, **fields}
+    signature = life.identity.sign(b"code-request", statement(**said))
     await life.do(life.jane, "request.create", **fields, key=life.identity.public, signature=signature)
 
 
@@ -181,6 +189,37 @@ async def approved_run(life: Life) -> None:
     request = await life.request()
     if request["status"] != "APPROVED":
         await life.do(life.owner, "request.approve", id=request["id"])
+        life.ack("approved")
+    life.ack("released", (await life.call_code())["execution"])
+
+
+COUNTED = """class Counted(CustomOutputPolicy):
+    def __init__(self):
+        self.count = 0
+
+    def is_valid(self, context):
+        return self.count < 1
+
+    def apply_to_output(self, context, outputs, update_policy=True):
+        self.count += 1
+        return outputs
+
+    def public_state(self):
+        return self.count
+"""
+
+
+async def custom_run(life: Life) -> None:
+    """As ``approved_run``, with a policy that is code and has a state, after a run at the approval."""
+    life.tripwire.armed = False
+    request = await life.request()
+    if request["output_policy"] == "SingleExecutionExactOutput":
+        with life.service._domain.storage.write() as session:
+            row = session.scalars(sql(RequestRow)).one()
+            row.output_policy = {"kind": "CustomOutputPolicy", "name": "Counted", "code": COUNTED, "init": {}}
+    life.tripwire.armed = True
+    if request["status"] != "APPROVED":
+        await life.do(life.owner, "request.run", id=request["id"])
         life.ack("approved")
     life.ack("released", (await life.call_code())["execution"])
 
@@ -206,7 +245,7 @@ async def inspect(life: Life) -> None:
 
 
 DEEDS: dict[str, Callable[[Life], Awaitable[None]]] = {
-    deed.__name__: deed for deed in (prepare, publish, approved_run, deposit, result, inspect)
+    deed.__name__: deed for deed in (prepare, publish, approved_run, custom_run, deposit, result, inspect)
 }
 
 
@@ -226,25 +265,40 @@ def child(order: dict[str, Any], out: int) -> None:
 
 
 def obey(order: dict[str, Any]) -> dict[str, Any]:
+    done = watched(lambda out: child(order, out), order)
+    lines = done["said"]
+    acks = {line["ack"]: line["value"] for line in lines if "ack" in line}
+    last: dict[str, Any] = next((line for line in lines if "facts" in line), {})
+    return {"status": done["status"], "acks": acks, "facts": last.get("facts"), "points": last.get("points")}
+
+
+def watched(work: Callable[[int], None], order: dict[str, Any]) -> dict[str, Any]:
+    """Fork and let it work, writing what it says to a descriptor; kill it ``after`` seconds, if that is ordered.
+
+    They count from the moment when it says that it is ready, or from its start when it is to be killed ``early``.
+    """
     reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
         os.close(reading)
         status = 1
         try:
-            child(order, writing)
+            work(writing)
             status = 0
         finally:
             sys.stderr.flush()
             os._exit(status)
     os.close(writing)
     said, deadline = b"", order.get("after")
+    end = time.monotonic() + deadline if deadline is not None and order.get("early") else None
     while True:
-        waiting = deadline if deadline is not None and b"ready" in said else None
-        if not select.select([reading], [], [], waiting)[0]:
+        if end is None and deadline is not None and b'"ready"' in said:
+            end = time.monotonic() + deadline
+        waiting = None if end is None else max(0.0, end - time.monotonic())
+        if not select.select([reading], [], [], waiting)[0] or waiting == 0.0:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            deadline = None
+            deadline = end = None
             continue
         piece = os.read(reading, 65536)
         if not piece:
@@ -252,10 +306,8 @@ def obey(order: dict[str, Any]) -> dict[str, Any]:
         said += piece
     os.close(reading)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    lines = [json.loads(line) for line in said.splitlines()]
-    acks = {line["ack"]: line["value"] for line in lines if "ack" in line}
-    last: dict[str, Any] = next((line for line in lines if "facts" in line), {})
-    return {"status": status, "acks": acks, "facts": last.get("facts"), "points": last.get("points")}
+    whole = said[: said.rfind(b"\n") + 1]
+    return {"status": status, "said": [json.loads(line) for line in whole.splitlines()]}
 
 
 if __name__ == "__main__":

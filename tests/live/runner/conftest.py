@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import psutil
 import pytest
 
 from p2pgrid import assets, wire
 from p2pgrid.domain.runner import Limits, RunInput, Runner, RunReport, RunSpec
 
 Run = Callable[..., Awaitable[RunReport]]
+
+
+def family() -> list[psutil.Process]:
+    """Every process below this one but Python's own tracker of resources, which another test may have started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "resource_tracker" not in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 @pytest.fixture
@@ -49,3 +61,9 @@ def value(run: Run) -> Callable[..., Awaitable[Any]]:
         return wire.unpack_value(report.result)
 
     return call
+
+
+@pytest.fixture
+def children() -> Callable[[], list[psutil.Process]]:
+    """What asks for the processes below this one."""
+    return family

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import pwd
+import stat
 import sys
 import tempfile
 import time
@@ -17,8 +18,8 @@ import psutil
 import pytest
 
 from p2pgrid import wire
-from p2pgrid.domain.runner import MEASURES, Limits, Runner, RunReport, RunSpec
-from p2pgrid.domain.runner.launch import environment
+from p2pgrid.domain.runner import LAYERS, Limits, Runner, RunReport, RunSpec
+from p2pgrid.domain.runner.jail import environment
 
 Run = Callable[..., Awaitable[RunReport]]
 Value = Callable[..., Awaitable[Any]]
@@ -27,16 +28,16 @@ SHORT = Limits(wall_seconds=1.5, cpu_seconds=2)
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: Any) -> Iterator[None]:
     """No process and no folder of a run outlives its report."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     yield
     end = time.monotonic() + 3
-    while psutil.Process().children(recursive=True) and time.monotonic() < end:
+    while children() and time.monotonic() < end:
         time.sleep(0.01)
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == []
     assert list(folder.iterdir()) == []
 
 
@@ -62,7 +63,7 @@ async def test_reads_the_environment(value: Value, monkeypatch: pytest.MonkeyPat
         """
     )
     assert "very-secret" not in repr(seen)
-    assert set(seen[0]) == set(environment(""))
+    assert set(seen[0]) <= {*environment(), "PWD", "LC_CTYPE"}
 
 
 async def test_reads_the_environment_of_another_process(run: Run) -> None:
@@ -72,7 +73,7 @@ async def test_reads_the_environment_of_another_process(run: Run) -> None:
     finally:
         victim.kill()
         await victim.wait()
-    assert report.ok == (not {"own-processes", "other-user"} & set(report.confinement))
+    assert not report.ok
 
 
 async def test_reads_inherited_descriptors(value: Value, tmp_path: Path) -> None:
@@ -87,14 +88,14 @@ async def test_reads_inherited_descriptors(value: Value, tmp_path: Path) -> None
                 found = {}
                 for fd in range(3, 4096):
                     try:
-                        found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+                        found[fd] = os.fstat(fd).st_mode
                     except OSError:
                         pass
                 return [os.read(0, 10), found]
             """
         )
     assert seen[0] == b""
-    assert [str(item)[:5] for item in seen[1].values()] == ["pipe:"], "only the pipe of its own answer"
+    assert [stat.S_ISSOCK(mode) for mode in seen[1].values()] == [True], "only the channel of its own answer"
 
 
 async def test_reads_the_nodes_home(run: Run, tmp_path: Path) -> None:
@@ -102,9 +103,8 @@ async def test_reads_the_nodes_home(run: Run, tmp_path: Path) -> None:
     home.mkdir()
     (home / "key").write_text("very-secret")
     report = await run(f"def f(): return open({str(home / 'key')!r}).read()")
-    assert ("hidden" in report.confinement) == (not report.ok)
-    if "hidden" in report.confinement:
-        assert "FileNotFoundError" in report.error
+    assert not report.ok
+    assert "FileNotFoundError" in report.error or "PermissionError" in report.error
 
 
 async def test_finds_the_nodes_home_by_another_way(run: Run, tmp_path: Path) -> None:
@@ -126,9 +126,8 @@ async def test_finds_the_nodes_home_by_another_way(run: Run, tmp_path: Path) -> 
             return found
         """
     )
-    if "hidden" in report.confinement:
-        assert report.ok, report
-        assert wire.unpack_value(report.result or b"") == []
+    assert report.ok, report
+    assert wire.unpack_value(report.result or b"") == []
 
 
 @pytest.fixture
@@ -163,9 +162,8 @@ async def test_reads_what_people_keep_on_the_machine(run: Run, home: str, progra
             return seen
         """
     )
-    if "hidden" in report.confinement:
-        assert report.ok, report
-        assert wire.unpack_value(report.result or b"") == []
+    assert report.ok, report
+    assert wire.unpack_value(report.result or b"") == []
 
 
 async def test_reads_the_memory_of_the_node_and_the_warden(run: Run) -> None:
@@ -206,8 +204,8 @@ async def test_connects_to_a_loopback_server(run: Run) -> None:
         report = await run(
             f"def f():\n    import socket\n    socket.create_connection(('127.0.0.1', {port}), 2).close()"
         )
-    assert ("no-network" in report.confinement) == (not report.ok)
-    assert ("no-network" in report.confinement) == (callers == [])
+    assert not report.ok
+    assert callers == []
 
 
 @pytest.mark.parametrize("kind", ["abstract", "folder"])
@@ -217,8 +215,7 @@ async def test_connects_to_a_unix_socket(run: Run, kind: str) -> None:
         server = await asyncio.start_unix_server(lambda _, writer: writer.close(), address)
         async with server:
             report = await run(f"def f():\n    import socket\n    socket.socket(socket.AF_UNIX).connect({address!r})\n")
-    measure = "no-network" if kind == "abstract" else "hidden"
-    assert (measure in report.confinement) == (not report.ok)
+    assert not report.ok
 
 
 # ---------------------------------------------------------------- files
@@ -248,20 +245,15 @@ async def test_writes_files(run: Run, tmp_path: Path) -> None:
         """
     )
     assert wire.unpack_value(report.result or b"") == []
-    left = existing(places)
-    for place in left:
-        os.unlink(place)
-    if "read-only" in report.confinement:
-        assert left == []
+    assert existing(places) == []
 
 
 async def test_empties_an_existing_file(run: Run, tmp_path: Path) -> None:
     database = tmp_path / "database"
     database.write_text("rows")
     report = await run(f"def f():\n    open({str(database)!r}, 'w')")
-    if "read-only" in report.confinement:
-        assert not report.ok
-        assert database.read_text() == "rows"
+    assert not report.ok
+    assert database.read_text() == "rows"
 
 
 async def test_makes_the_file_system_writable_again(run: Run) -> None:
@@ -300,34 +292,19 @@ async def test_kills_its_parent_and_others(run: Run) -> None:
             limits=SHORT,
         )
         survived = victim.returncode is None and psutil.Process(victim.pid).status() != psutil.STATUS_ZOMBIE
-        assert survived == bool({"own-processes", "other-user"} & set(report.confinement)), report
-        assert report.ok == survived
+        assert survived, report
+        assert report.ok
     finally:
         with contextlib.suppress(ProcessLookupError):
             victim.kill()
         await victim.wait()
 
 
-async def test_leaves_a_background_process_behind(run: Run) -> None:
-    mark = f"p2pgrid-mark-{os.getpid()}"
-    started = time.monotonic()
-    report = await run(
-        f"""
-        def f():
-            import os, time
-            for _ in range(3):
-                if os.fork() == 0:
-                    os.setsid()
-                    if os.fork() == 0:
-                        os.execvp("/bin/sh", ["/bin/sh", "-c", "sleep 60; : {mark}"])
-                    os._exit(0)
-            time.sleep(0.3)
-            return 1
-        """
-    )
-    assert report.ok
-    assert time.monotonic() - started < 5
-    assert [p.pid for p in psutil.process_iter(["cmdline"]) if mark in " ".join(p.info["cmdline"] or ())] == []
+@pytest.mark.parametrize("start", ["os.fork()", "os.posix_spawn('/bin/sleep', ['sleep', '60'], {})", "os.vfork()"])
+async def test_starts_another_process(run: Run, start: str) -> None:
+    start = start.replace("os.vfork()", "__import__('ctypes').CDLL(None).vfork() >= 0 or 1 / 0")
+    report = await run(f"import os\ndef f():\n    {start}\n    return 1", limits=SHORT)
+    assert not report.ok
 
 
 async def test_fork_bomb(run: Run) -> None:
@@ -335,22 +312,8 @@ async def test_fork_bomb(run: Run) -> None:
     report = await run(
         "import os\ndef f():\n    while True:\n        try: os.fork()\n        except OSError: pass", limits=SHORT
     )
-    assert report.failure in ("time", "cpu", "error")
+    assert report.failure in ("time", "cpu")
     assert time.monotonic() - started < 6
-
-
-async def test_fork_family_uses_more_processor_time_than_one_may(run: Run) -> None:
-    report = await run(
-        "import os\ndef f():\n    for _ in range(5): os.fork()\n    while True: pass",
-        limits=Limits(wall_seconds=20, cpu_seconds=1),
-    )
-    assert report.failure == "cpu"
-    assert report.wall_seconds < 5
-
-
-async def test_forked_copies_return_too(value: Value) -> None:
-    code = "import os, time\ndef f():\n    me = os.getpid()\n    os.fork()\n    os.fork()\n"
-    assert await value(code + "    if os.getpid() == me: time.sleep(0.3)\n    return os.getpid() == me") is True
 
 
 async def test_threads_that_never_end(value: Value) -> None:
@@ -380,7 +343,7 @@ async def test_threads_without_end(run: Run) -> None:
 async def test_infinite_loop(run: Run) -> None:
     report = await run("def f():\n    while True: pass", limits=Limits(wall_seconds=20, cpu_seconds=1))
     assert report.failure == "cpu"
-    assert report.wall_seconds < 3
+    assert report.wall_seconds < 15
 
 
 async def test_sleeps_for_ever(run: Run) -> None:
@@ -419,27 +382,12 @@ async def test_ignores_every_signal(run: Run) -> None:
 async def test_memory_exhaustion(run: Run, hog: str) -> None:
     report = await run(f"def f():\n    {hog}\n    return 1", limits=Limits(memory_bytes=256 << 20))
     assert report.failure in ("memory", "error"), report
-    assert "MemoryError" in report.error or "memory" in report.error or "Cannot allocate" in report.error
+    assert any(word in report.error for word in ("MemoryError", "memory", "Cannot allocate", "not permitted"))
 
 
 async def test_memory_exhaustion_by_many_small_steps(run: Run) -> None:
     report = await run("def f():\n    x = []\n    while True: x.append(x[:])", limits=Limits(memory_bytes=128 << 20))
     assert report.failure == "memory", report
-
-
-async def test_memory_exhaustion_by_many_processes(run: Run) -> None:
-    report = await run(
-        """
-        import os, time
-        def f():
-            for _ in range(4): os.fork()
-            x = b"x" * (100 << 20)
-            time.sleep(20)
-        """,
-        limits=Limits(memory_bytes=256 << 20, wall_seconds=15),
-    )
-    assert report.failure == "memory", report
-    assert report.wall_seconds < 10
 
 
 async def test_output_flood(run: Run) -> None:
@@ -502,7 +450,7 @@ async def test_source_that_breaks_the_parser(run: Run) -> None:
         ("raise SystemExit", "error"),
         ("import ctypes\ndef f(): ctypes.string_at(0)", "crash"),
         ("import os\ndef f(): os.abort()", "crash"),
-        ("import os\ndef f(): os.execv('/bin/true', ['true'])", "crash"),
+        ("import os\ndef f(): os.execv('/bin/true', ['true'])", "error"),
         ("import os\ndef f(): os.closerange(0, 4096)", "crash"),
         ("class E(Exception):\n    def __str__(self): raise self\ndef f(): raise E", "error"),
         ("class E(BaseException): pass\ndef f(): raise E", "error"),
@@ -524,7 +472,7 @@ async def test_ends_in_a_strange_way(run: Run, code: str, failure: str) -> None:
 
 async def test_kills_itself(run: Run) -> None:
     report = await run("import os\ndef f():\n    os.kill(os.getpid(), 9)\n    return 'still here'", limits=SHORT)
-    assert report.ok == ("own-processes" in report.confinement), "the first process of a namespace outlives its signals"
+    assert report.failure == "error", "it may signal nobody, not even itself"
 
 
 async def test_closes_its_standard_output(value: Value) -> None:
@@ -549,13 +497,14 @@ async def test_breaks_the_modules_that_answer(run: Run) -> None:
 
 # ---------------------------------------------------------------- forged answers
 
-FIND_PIPE = """
-import os, stat
-def pipe():
+FIND_CHANNEL = """
+import os, stat, msgpack
+def tell(body):
     for fd in range(3, 64):
         try:
-            if stat.S_ISFIFO(os.fstat(fd).st_mode): return fd
+            if stat.S_ISSOCK(os.fstat(fd).st_mode): break
         except OSError: pass
+    os.write(fd, len(body).to_bytes(4, 'big') + body)
 """
 
 
@@ -576,7 +525,7 @@ def pipe():
     ],
 )
 async def test_forged_result(run: Run, forged: str) -> None:
-    code = f"{FIND_PIPE}\nimport msgpack\ndef f():\n    os.write(pipe(), {forged})\n    os._exit(0)"
+    code = f"{FIND_CHANNEL}\ndef f():\n    tell({forged})\n    os._exit(0)"
     report = await run(code, limits=SHORT)
     assert not report.ok
     assert report.result is None
@@ -586,27 +535,26 @@ async def test_forged_result(run: Run, forged: str) -> None:
 @pytest.mark.parametrize(
     "how",
     [
-        "os.write(pipe(), msgpack.packb({'failure': 'unavailable', 'error': 'private', 'result': b''})); os._exit(0)",
-        "from p2pgrid.domain.runner.worker import Failed; raise Failed('unavailable', 'private')",
+        "tell(msgpack.packb({'failure': 'unavailable', 'error': 'private', 'result': b''})); os._exit(0)",
+        "from p2pgrid.domain.runner.inside.worker import Failed; raise Failed('unavailable', 'private')",
     ],
     ids=["forged", "raised"],
 )
 async def test_a_run_that_claims_it_never_began(run: Run, how: str) -> None:
-    report = await run(f"{FIND_PIPE}\nimport msgpack\ndef f():\n    {how}")
-    assert (report.failure, report.started) == ("error", True)
+    report = await run(f"{FIND_CHANNEL}\ndef f():\n    {how}")
+    assert (report.failure, report.started) == ("result", True)
 
 
 async def test_garbage_before_the_result(run: Run) -> None:
-    report = await run(f"{FIND_PIPE}\ndef f():\n    os.write(pipe(), b'garbage')\n    return 1")
+    report = await run(f"{FIND_CHANNEL}\ndef f():\n    tell(b'garbage')\n    return 1")
     assert report.failure == "result"
 
 
 async def test_forged_confinement_and_use(run: Run) -> None:
-    code = f"""{FIND_PIPE}
-import msgpack
+    code = f"""{FIND_CHANNEL}
 def f():
-    content = {{'failure': '', 'error': '', 'result': b'\\x07', 'held': {list(MEASURES)!r}, 'cpu': -5.0, 'rss': -1}}
-    os.write(pipe(), msgpack.packb(content))
+    content = {{'failure': '', 'error': '', 'result': b'\\x07', 'held': {list(LAYERS)!r}, 'cpu': -5.0, 'rss': -1}}
+    tell(msgpack.packb(content))
     os._exit(0)
 """
     report = await run(code)
@@ -640,22 +588,6 @@ async def test_output_that_is_no_text(run: Run) -> None:
 # ---------------------------------------------------------------- privileges
 
 
-async def test_has_no_capabilities_and_gains_none(run: Run) -> None:
-    report = await run(
-        """
-        def f():
-            import ctypes, subprocess
-            first = open("/proc/self/status").read()
-            second = subprocess.run(["/bin/cat", "/proc/self/status"], capture_output=True, text=True).stdout
-            return [first, second]
-        """
-    )
-    for status in wire.unpack_value(report.result or b""):
-        assert "CapEff:\t0000000000000000" in status
-        assert "CapPrm:\t0000000000000000" in status
-        assert "NoNewPrivs:\t1" in status
-
-
 async def test_raises_its_own_limits(value: Value) -> None:
     seen = await value(
         """
@@ -674,14 +606,24 @@ async def test_raises_its_own_limits(value: Value) -> None:
     assert seen == []
 
 
-async def test_measure_that_is_required_and_absent_runs_nothing() -> None:
-    missing = Runner(require=["other-user"] if os.geteuid() else ["no-network"])
+async def test_a_tier_that_is_not_accepted_runs_nothing() -> None:
+    for side in ("mock", "private"):
+        nowhere = Runner(accept=[])
+        try:
+            report = await nowhere.run(RunSpec("def f(): print('ran'); return 1", "f", side=side))
+        finally:
+            await nowhere.close()
+        assert (report.failure, report.output, report.tier) == ("unavailable", "", "none")
+        assert "not run on this machine" in report.error
+
+
+async def test_without_confinement_only_approved_code_is_run() -> None:
+    """``side`` is private for code that somebody approved."""
+    bare = Runner(accept=["none"])
     try:
-        report = await missing.run(RunSpec("def f(): print('ran'); return 1", "f"))
+        unread = await bare.run(RunSpec("def f(): print('ran'); return 1", "f", side="mock"))
+        approved = await bare.run(RunSpec("def f(): return 1", "f", side="private"))
     finally:
-        await missing.close()
-    held = set(report.confinement) >= {"other-user" if os.geteuid() else "no-network"}
-    assert report.ok == held
-    if not held:
-        assert report.failure == "unavailable"
-        assert report.output == ""
+        await bare.close()
+    assert (unread.failure, unread.output) == ("unavailable", "")
+    assert (approved.ok, approved.tier, approved.confinement) == (True, "none", ("rlimits",))

@@ -1,8 +1,8 @@
-"""The two messages between node and warden."""
+"""What passes between node, zygote and worker."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import contextlib
 from typing import Any
 
 import pytest
@@ -10,65 +10,52 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pgrid import wire
-from p2pgrid.domain.runner.order import pack_order, pack_report, read_order, read_report
-from p2pgrid.domain.runner.spec import Limits, RunInput, RunReport, RunSpec
+from p2pgrid.domain.runner.order import HEAD, Answer, Order, Setup, order_of
+from p2pgrid.domain.runner.spec import Limits, RunInput, RunSpec
+from p2pgrid.errors import RemoteError
 
-GOOD = RunReport(
-    ok=True,
-    result=b"\x01",
-    wall_seconds=1.5,
-    cpu_seconds=0.5,
-    max_rss=100,
-    result_shape="int",
-    started=True,
-    confinement=("process", "rlimits"),
-)
+GOOD = {"failure": "", "error": "", "result": b"\x01"}
 
 
 @given(st.text(st.characters(codec=None), max_size=200))
 def test_an_order_arrives_as_it_was(code: str) -> None:
     spec = RunSpec(code, "f", {"x": RunInput("json", "/p")}, Limits(cpu_seconds=3))
-    packed = pack_order(spec, {"x": 9}, 12, ("/data",), ("/home",), ("rlimits",))
-    assert int.from_bytes(packed[:4], "big") == len(packed) - 4
-    order = read_order(packed[4:], ("/usr",))
-    assert (order.code, order.function, order.inputs) == (code, "f", (("x", "json", 9),))
-    assert (order.input_bytes, order.limits, order.hide) == (12, spec.limits, ("/data",))
-    assert (order.private, order.require, order.needed) == (("/home",), ("rlimits",), ("/usr",))
-    assert b"/p" not in packed or "/p" in code
+    packed = order_of(spec, 12).pack()
+    assert int.from_bytes(packed[:HEAD], "big") == len(packed) - HEAD
+    order = Order.unpack(packed[HEAD:])
+    assert (order.code, order.function, order.inputs) == (code, "f", (("x", "json"),))
+    assert (order.input_bytes, order.limits) == (12, spec.limits)
+    assert b"/p" not in packed or "/p" in code, "a run is not told where a file lies"
 
 
-def test_a_report_arrives_as_it_was() -> None:
-    assert read_report(pack_report(GOOD), Limits()) == GOOD
-    bad = replace(GOOD, ok=False, result=None, failure="time", error="late")
-    assert read_report(pack_report(bad), Limits()) == bad
+def test_a_setup_arrives_as_it_was() -> None:
+    setup = Setup(("/usr/lib", "/opt"), 61200, True, True, b"\x01" * 64, False, 2)
+    assert Setup.unpack(setup.pack()) == setup
+
+
+def test_an_answer_arrives_as_it_was() -> None:
+    for answer in (Answer("", "", b"\x01"), Answer("error", "ValueError: x", b"")):
+        assert Answer.unpack(answer.pack()[HEAD:], Limits()) == answer
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"failure": "owned"},
-        {"failure": "error"},
-        {"result": None},
+        {"failure": "unavailable"},  # that is the node's to say
+        {"failure": None},
+        {"error": b"bytes"},
         {"result": "text"},
-        {"result": b"x" * 100},
-        {"held": ["magic"]},
-        {"started": False},
-        {"held": 5},
-        {"wall": "long"},
-        {"cpu": None},
+        {"result": None},
+        {"result": b"x" * 100_000},
     ],
 )
-def test_a_report_that_contradicts_itself(change: dict[str, Any]) -> None:
-    raw = wire.unpack(pack_report(GOOD), limit=10_000) | change
-    assert read_report(wire.pack(raw), Limits(result_bytes=64)) is None
+def test_an_answer_that_is_none(change: dict[str, Any]) -> None:
+    with pytest.raises(RemoteError):
+        Answer.unpack(wire.pack(GOOD | change), Limits(result_bytes=64))
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_a_report_or_none(body: bytes) -> None:
-    found = read_report(body, Limits())
-    assert found is None or isinstance(found, RunReport)
-
-
-@given(st.binary(min_size=1, max_size=60))
-def test_a_report_cut_short_is_none(tail: bytes) -> None:
-    assert read_report(pack_report(GOOD)[: -len(tail)], Limits()) is None
+def test_any_bytes_are_an_answer_or_none(body: bytes) -> None:
+    with contextlib.suppress(RemoteError):
+        assert isinstance(Answer.unpack(body, Limits()), Answer)

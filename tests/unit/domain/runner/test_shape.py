@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from p2pgrid.domain.runner.check import shape_of
+from p2pgrid.domain.runner.answer import shape_of
 
 
 @pytest.mark.parametrize(

@@ -56,3 +56,11 @@ def test_too_much() -> None:
 def test_kind_that_is_none() -> None:
     with pytest.raises(InvalidInput, match="pickle"):
         RunInput("pickle", "x")
+
+
+def test_limits_that_an_owner_changes() -> None:
+    changed = Limits().changed({"wall_seconds": 5, "threads": 8})
+    assert (changed.wall_seconds, changed.threads, changed.cpu_seconds) == (5, 8, Limits().cpu_seconds)
+    for wrong in ({"magic": 1}, {"threads": 0}, {"threads": 1.5}, {"memory_bytes": 1}):
+        with pytest.raises(InvalidInput):
+            Limits().changed(wrong)

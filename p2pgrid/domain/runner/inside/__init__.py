@@ -1,0 +1,1 @@
+"""What runs within the confinement: the zygote, which holds no data, and the workers forked from it."""

@@ -1,0 +1,234 @@
+"""A zygote as the node sees it: start it, have it fork a worker for a run, hear how each one ended."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from p2pgrid import wire
+from p2pgrid.domain.runner.jail import environment
+from p2pgrid.domain.runner.order import MAX_ERROR, Setup
+from p2pgrid.errors import LocalError
+
+log = logging.getLogger(__name__)
+
+START_SECONDS: Final = 60.0
+"""For an interpreter to start and import numpy and pandas on a busy machine."""
+BIRTH_SECONDS: Final = 30.0
+END_SECONDS: Final = 5.0
+MAX_WORD: Final = 4096
+MAX_NUMBER: Final = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a worker ended: its exit code (below zero: a signal), processor seconds, bytes at its largest."""
+
+    code: int
+    cpu: float
+    rss: int
+
+
+@dataclass(slots=True)
+class Child:
+    """A worker.  ``ended`` is set once, whatever happens; ``None`` when nobody knows how."""
+
+    pidfd: int
+    ended: asyncio.Future[End | None] = field(repr=False)
+
+    def kill(self) -> None:
+        """End it; it may have ended already, and been let go of."""
+        if self.pidfd < 0:
+            return
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def weigh(self) -> tuple[int, int]:
+        """How many threads it has, and bytes of memory that no file stands behind; zeros when that cannot be told."""
+        with contextlib.suppress(OSError, ValueError, StopIteration):
+            pid = int(_line(f"/proc/self/fdinfo/{self.pidfd}", "Pid:"))
+            if pid > 0:
+                status = f"/proc/{pid}/status"
+                return int(_line(status, "Threads:")), int(_line(status, "RssAnon:")) << 10
+        return 0, 0
+
+    def close(self) -> None:
+        """Let go of the number."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+        self.pidfd = -1
+
+
+def _line(path: str, name: str) -> str:
+    with open(path) as file:
+        return next(line for line in file if line.startswith(name)).split()[1]
+
+
+class Zygote:
+    """One process to fork from.  Belongs to one event loop.  ``held``: the layers that it says it has itself."""
+
+    def __init__(self) -> None:
+        self.held: tuple[str, ...] = ()
+        self._loop = asyncio.get_running_loop()
+        self._socket: socket.socket | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._number = 0
+        self._ready: asyncio.Future[tuple[str, ...]] = self._loop.create_future()
+        self._births: dict[bytes, asyncio.Future[Child]] = {}
+        self._children: dict[bytes, Child] = {}
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can fork."""
+        return self._socket is not None
+
+    async def start(self, command: list[str], setup: Setup, theirs: socket.socket, ours: socket.socket) -> None:
+        """Start ``command``, which finds ``theirs`` as an open descriptor.
+
+        Raises ``LocalError`` with what it said when it did not get ready.
+        """
+        with theirs:
+            ours.setblocking(False)
+            self._socket = ours
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
+                    env=environment(),
+                    cwd="/",
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                self._lost()
+                raise LocalError(f"The run's process cannot be started: {error.strerror}.") from error
+        self._loop.add_reader(ours, self._hear)
+        try:
+            with contextlib.suppress(OSError):  # it ended at once: what it said tells more
+                ours.send(setup.pack())
+            async with asyncio.timeout(START_SECONDS):
+                self.held = await self._ready
+        except (TimeoutError, LocalError) as error:
+            said = await self._last_words()
+            raise LocalError(f"The run's process did not get ready: {said or 'it said nothing'}.") from error
+
+    async def fork(self, descriptors: list[int]) -> Child:
+        """A worker that holds ``descriptors``.  Raises ``LocalError`` when there is none to be had."""
+        self._number = self._number % MAX_NUMBER + 1
+        number = self._number.to_bytes(4, "big")
+        if self._socket is None:
+            raise LocalError("The run's process has ended.")
+        birth = self._births[number] = self._loop.create_future()
+        try:
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+            self._socket.sendmsg([number], rights)
+        except OSError as error:
+            del self._births[number]
+            raise LocalError(f"The run's process takes no more: {error.strerror}.") from error
+        try:
+            async with asyncio.timeout(BIRTH_SECONDS):
+                return await asyncio.shield(birth)
+        except TimeoutError:
+            self._lost()
+            raise LocalError("The run's process does not answer.") from None
+        except asyncio.CancelledError:
+            birth.add_done_callback(_unwanted)
+            raise
+
+    async def close(self) -> None:
+        """End it and whatever it forked; returns when no process is left."""
+        self._lost()
+        if self._process is None:
+            return
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            with contextlib.suppress(TimeoutError):  # asyncio waits for its pipe too, which somebody may still hold
+                await asyncio.wait_for(self._process.wait(), END_SECONDS)
+
+    async def _last_words(self) -> str:
+        self._lost()
+        process = self._process
+        if process is None or process.stderr is None:
+            return ""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                said = (await process.stderr.read(MAX_ERROR)).decode("utf-8", "replace").strip()
+                return said.splitlines()[-1] if said else ""
+        return ""
+
+    def _hear(self) -> None:
+        """One word of the zygote."""
+        if self._socket is None:
+            return
+        try:
+            raw, descriptors, _, _ = socket.recv_fds(self._socket, MAX_WORD, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            raw, descriptors = b"", []
+        if not raw:
+            self._lost()
+            return
+        try:
+            self._take(wire.unpack(raw, limit=MAX_WORD), descriptors)
+        except Exception:
+            # It forgot itself, or this process has no descriptor left for a worker's: no run may depend on it.
+            log.exception("a zygote is given up")
+            self._lost()
+
+    def _take(self, word: dict[str, Any], descriptors: list[int]) -> None:
+        if "ready" in word:
+            if not self._ready.done():
+                self._ready.set_result(tuple(word["ready"]))
+            return
+        number = word["run"]
+        if "born" in word:
+            child = self._children[number] = Child(descriptors[0], self._loop.create_future())
+            self._births.pop(number).set_result(child)
+        elif "refused" in word:
+            self._births.pop(number).set_exception(LocalError(f"The run cannot be started: {word['refused']}."))
+        else:
+            ended = self._children.pop(number).ended
+            if not ended.done():
+                ended.set_result(End(int(word["ended"]), float(word["cpu"]), int(word["rss"])))
+
+    def _lost(self) -> None:
+        """Nothing more comes from it."""
+        if self._socket is None:
+            return
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        self._socket = None
+        gone = LocalError("The run's process has ended.")
+        awaited: list[asyncio.Future[Any]] = [self._ready, *self._births.values()]
+        for waiting in awaited:
+            if not waiting.done():
+                waiting.set_exception(gone)
+                waiting.exception()  # heard, also when nobody waits any more
+        for child in tuple(self._children.values()):
+            child.kill()
+            if not child.ended.done():
+                child.ended.set_result(None)
+        self._births.clear()
+        self._children.clear()
+
+
+def _unwanted(birth: asyncio.Future[Child]) -> None:
+    """A worker that was born after its run had been given up."""
+    if not birth.cancelled() and birth.exception() is None:
+        child = birth.result()
+        child.kill()
+        child.close()
