@@ -1,0 +1,62 @@
+"""The node's own runner, held to one tier."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from p2pgrid.domain.runner import Limits, RunInput, Runner, RunReport, RunSpec
+
+HONEST = "def f():\n    return 41 + 1\n"
+SLOW = "def f():\n    import time\n    time.sleep(0.7)\n    return 41 + 1\n"
+
+
+def make_runner(way: str, hide: Sequence[Path]) -> Runner:
+    """A runner that runs code in this tier only."""
+    return Runner(hide=list(hide), accept=(way,))
+
+
+def spec(code: str, limits: Limits, inputs: Path | None = None, side: str = "mock") -> RunSpec:
+    """An order to run ``f`` of ``code``."""
+    given = {"x": RunInput("numpy", str(inputs))} if inputs else {}
+    return RunSpec(code, "f", given, limits, side)
+
+
+class Confined:
+    """A runner and its event loop, from a world without one."""
+
+    def __init__(self, way: str, hide: Sequence[Path]) -> None:
+        self.way, self._hide = way, hide
+        self._loop = asyncio.Runner()
+        self._loop.get_loop()
+        self._runner = make_runner(way, hide)
+
+    def run(self, wanted: RunSpec) -> RunReport:
+        """One run."""
+        return self._loop.run(self._runner.run(wanted))
+
+    def run_beside(self, wanted: RunSpec) -> tuple[RunReport, bool]:
+        """One run while an honest one goes on; whether that ended well."""
+
+        async def both() -> tuple[RunReport, bool]:
+            honest = asyncio.create_task(self._runner.run(spec(SLOW, Limits())))
+            await asyncio.sleep(0.1)
+            report = await self._runner.run(wanted)
+            return report, (await honest).ok
+
+        return self._loop.run(both())
+
+    def is_well(self) -> bool:
+        """Whether an honest run ends well."""
+        return self.run(spec(HONEST, Limits())).ok
+
+    def renew(self) -> None:
+        """Another runner in its place."""
+        self._loop.run(self._runner.close())
+        self._runner = make_runner(self.way, self._hide)
+
+    def close(self) -> None:
+        """End runner and loop."""
+        self._loop.run(self._runner.close())
+        self._loop.close()
