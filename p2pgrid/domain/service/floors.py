@@ -1,0 +1,80 @@
+"""Verbs on the rules that an owner sets under every request on a dataset or one of its assets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from p2pgrid.domain.fields import Args
+from p2pgrid.domain.models import CodeRequest, moment
+from p2pgrid.domain.policies import Rule, all_rules, parse_rules
+from p2pgrid.domain.service.door import Domain, Who, verb
+from p2pgrid.domain.storage.catalogue import find
+from p2pgrid.domain.storage.tables import AssetRow, FloorRow
+from p2pgrid.errors import NotFound
+
+MAX_NAME = 200
+
+
+@verb("rules.set")
+async def set_rules(domain: Domain, who: Who, args: Args) -> Any:
+    """Set the rules of a dataset, or of its ``asset`` by name; an empty list takes them away.
+
+    They hold for every run that begins from now on, whenever its request was made or approved.
+    """
+    an_id, asset = args.id("dataset"), args.text("asset", MAX_NAME, default="")
+    dataset = await domain.read(lambda session: find(session, an_id).value())
+    rules = parse_rules(args.raw("rules"))
+    if asset and asset not in {held.name for held in dataset.assets}:
+        raise NotFound(f"The dataset {dataset.name!r} has no asset {asset[:80]!r}.")
+
+    def work(session: Session) -> None:
+        session.execute(delete(FloorRow).where(FloorRow.dataset == dataset.id, FloorRow.asset == asset))
+        if rules:
+            wires = [rule.to_wire() for rule in rules]
+            now, email = domain.clock(), who.person.email
+            session.add(FloorRow(dataset=dataset.id, asset=asset, rules=wires, set_at=now, set_by=email))
+        kinds = ", ".join(rule.kind for rule in rules)
+        domain.record(session, who.label, "rules.set", dataset.id, asset=asset, rules=kinds)
+
+    await domain.write(work)
+    return await list_rules.work(domain, who, Args({"dataset": dataset.id}, "rules.list"))
+
+
+@verb("rules.list")
+async def list_rules(domain: Domain, who: Who, args: Args) -> Any:
+    """The rules that are set here, of one ``dataset`` if it is named."""
+    only = args.maybe_id("dataset")
+    query = select(FloorRow).order_by(FloorRow.set_at, FloorRow.dataset, FloorRow.asset)
+    if only is not None:
+        query = query.where(FloorRow.dataset == only)
+    names = {entry.id: entry.name for entry in domain.catalogue.index.entries.values()}
+
+    def work(session: Session) -> list[dict[str, Any]]:
+        return [
+            {
+                "dataset": row.dataset,
+                "dataset_name": names.get(row.dataset, ""),
+                "asset": row.asset,
+                "rules": [rule.to_wire() for rule in parse_rules(row.rules)],
+                "words": [f"{rule.kind}: {rule.words()}" for rule in parse_rules(row.rules)],
+                "set_at": moment(row.set_at),
+                "set_by": row.set_by,
+            }
+            for row in session.scalars(query)
+        ]
+
+    return await domain.read(work)
+
+
+def rules_of(session: Session, request: CodeRequest) -> tuple[Rule, ...]:
+    """Every rule that holds for a run of this request now: its own, its approval's, its assets' and datasets'."""
+    wanted = set(request.input_policy.inputs.values())
+    places = select(AssetRow.dataset, AssetRow.name).where(AssetRow.id.in_(wanted))
+    floors: list[tuple[Rule, ...]] = []
+    for dataset, name in session.execute(places):
+        rows = select(FloorRow).where(FloorRow.dataset == dataset, FloorRow.asset.in_(("", name)))
+        floors += [parse_rules(row.rules) for row in session.scalars(rows.order_by(FloorRow.asset))]
+    return all_rules(request.output_policy.rules, request.rules, *floors)
