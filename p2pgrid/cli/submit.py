@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,8 +13,9 @@ import typer
 
 from p2pgrid.cli import options as opt
 from p2pgrid.cli import shapes
-from p2pgrid.cli.datasets import pick_dataset
+from p2pgrid.cli.datasets import find_dataset
 from p2pgrid.cli.output import Out
+from p2pgrid.cli.policies import PolicyWishes, pairs
 from p2pgrid.cli.requests import get_request, ran
 from p2pgrid.cli.where import Login, Target, awaited, find_place, login_as, visit, visit_target
 from p2pgrid.errors import InvalidInput, NotFound, NotInTime, Pending
@@ -27,10 +28,13 @@ SUBMIT_EXAMPLES: Final = opt.examples(
     "p2pgrid submit study.py:mean --to Bob --dataset digits --asset images",
     "p2pgrid submit study.py:mean --to 192.0.2.7:8080 --dataset ages -e a@b.org",
     "p2pgrid submit study.py:f --to Bob --dataset ages -a x=years -a y=names",
+    "p2pgrid submit a.py:f --to Bob --dataset ages --own n=int:2 --limit 3",
+    "p2pgrid submit a.py:f --to Bob --dataset d --output-policy a.py:P",
 )
 RESULT_EXAMPLES: Final = opt.examples(
     "p2pgrid result 3f2a --on 192.0.2.7:8080 --email a@b.org",
     "p2pgrid result 3f2a --on 192.0.2.7:8080 -e a@b.org --wait --out mean.npy",
+    "p2pgrid result 3f2a --on 192.0.2.7:8080 -e a@b.org --value factor=3",
 )
 PRINTED: Final = 1_000
 """Characters of what a function printed that are shown when it is submitted; 'requests show' shows all."""
@@ -48,6 +52,26 @@ def submit(
     ] = None,
     reason: Annotated[str, typer.Option("--reason", "-r", help="What it is for; the owner reads it.")] = "",
     project: Annotated[str | None, typer.Option(help="A project of yours there; made when it is new.")] = None,
+    constant: Annotated[
+        list[str] | None,
+        typer.Option("--constant", help="A value fixed by the request; repeatable.", metavar="PARAM=VALUE"),
+    ] = None,
+    own: Annotated[
+        list[str] | None,
+        typer.Option("--own", help="A value you hand in at each call; repeatable.", metavar="PARAM=TYPE[:EXAMPLE]"),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", help="Results that may come out, each of a run.", min=1)] = 1,
+    rule: opt.Rules = None,
+    output_policy: Annotated[
+        str, typer.Option("--output-policy", help="A class of your own that decides.", metavar="FILE.py:CLASS")
+    ] = "",
+    policy_arg: Annotated[
+        list[str] | None,
+        typer.Option("--policy-arg", help="What that class is made with; repeatable.", metavar="NAME=JSON"),
+    ] = None,
+    environment: Annotated[
+        str, typer.Option("--environment", help="Packages to run with, by the name that the owner gave them.")
+    ] = "",
     email: opt.Email = None,
     bootstrap: opt.Bootstrap = None,
     home: opt.HomeFolder = None,
@@ -58,9 +82,12 @@ def submit(
     It runs on the mock at once, and on the private data after its owner's approval.
     """
     code = read_function(function)
+    policies = PolicyWishes(
+        tuple(constant or ()), tuple(own or ()), limit, tuple(rule or ()), output_policy, tuple(policy_arg or ())
+    )
     out, person = Out(as_json=as_json), login_as(email)
     with out.working(f"Sending {code.function}; it runs on the mock"):
-        wishes = _Wishes(dataset, asset or [], reason, project)
+        wishes = _Wishes(dataset, asset or [], reason, project, policies, environment)
         request = asyncio.run(_submit(code, to, wishes, person, bootstrap or [], home))
     out.document({"request": request})
     shown = ("id", "name", "status", "inputs", "input_policy", "output_policy")
@@ -91,6 +118,10 @@ def result(
     email: opt.Email = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the owner's verdict, until --timeout.")] = False,
     timeout: Annotated[float, opt.timeout("Seconds to wait for the verdict.")] = 300,
+    value: Annotated[
+        list[str] | None,
+        typer.Option("--value", help="A value of your own that the function asks for.", metavar="PARAM=VALUE"),
+    ] = None,
     file: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Write it here: .npy .json .csv .parquet .txt .bin", metavar="FILE"),
@@ -108,13 +139,14 @@ def result(
         values.check_writable(file)
     out, target = Out(as_json=as_json), Target(node, on, login_as(email), home)
     with out.working("Waiting for the result"):
-        found, value = asyncio.run(_result(request, target, timeout if wait else None))
+        own = pairs(value or [])
+        found, answer = asyncio.run(_result(request, target, timeout if wait else None, own))
     if file is not None:
-        values.save(value, file)
-    document = {"request": found["id"], "function": found["name"], "result": values.as_json(value)}
+        values.save(answer, file)
+    document = {"request": found["id"], "function": found["name"], "result": values.as_json(answer)}
     out.document({**document, "file": str(file) if file else None})
     if file is None:
-        out.line(values.as_text(value), lines=True)
+        out.line(values.as_text(answer), lines=True)
     else:
         out.line(f"{found['name']}: written to {file}")
 
@@ -181,36 +213,43 @@ class _Wishes:
     assets: list[str]
     reason: str
     project: str | None
+    policies: PolicyWishes
+    environment: str
 
 
 async def _submit(
     code: ReviewedCode, to: str, wishes: _Wishes, login: Login | None, bootstrap: list[str], home: Path | None
 ) -> dict[str, Any]:
     async with visit(await find_place(to, home, bootstrap), login) as client:
-        picked = pick_dataset(shapes.read_list(shapes.dataset, await client.door.call("dataset.list")), wishes.dataset)
-        held = shapes.read(shapes.dataset, await client.door.call("dataset.get", id=picked["id"]))
-        inputs = bind(code, wishes.assets, {asset["name"]: asset["id"] for asset in held["assets"]})
-        sent = await _send(client, code, inputs, wishes.reason, wishes.project)
+        held = await find_dataset(client.door, wishes.dataset)
+        rest = wishes.policies.names
+        bare = replace(
+            code,
+            parameters=tuple(name for name in code.parameters if name not in rest),
+            required=tuple(name for name in code.required if name not in rest),
+        )
+        inputs = bind(bare, wishes.assets, {asset["name"]: asset["id"] for asset in held["assets"]})
+        sent = await _send(client, code, inputs, wishes)
         request = shapes.read(shapes.request, await client.door.call("request.get", id=sent))
     titles = {asset["id"]: f"{held['name']}/{asset['name']}" for asset in held["assets"]}
     return {**request, "assets": {name: titles.get(an_id, an_id) for name, an_id in inputs.items()}}
 
 
-async def _send(
-    client: DomainClient, code: ReviewedCode, inputs: dict[str, str], reason: str, project: str | None
-) -> str:
+async def _send(client: DomainClient, code: ReviewedCode, inputs: dict[str, str], wishes: _Wishes) -> str:
     """The id of the new request.  A project of that name is made when it is new."""
-    from p2pgrid.client.functions import ExactMatch, GridFunction, SingleExecutionExactOutput
-    from p2pgrid.client.held import AssetPointer
+    from p2pgrid.client.functions import GridFunction
     from p2pgrid.client.projects import Project
+
+    project, reason = wishes.project, wishes.reason
 
     class FromFile(GridFunction):
         """A function that was read, and is not to be run here."""
 
         def __init__(self) -> None:
             self.name, self.code = code.function, code.source
-            self.input_policy = ExactMatch(**{name: AssetPointer(an_id, name) for name, an_id in inputs.items()})
-            self.output_policy = SingleExecutionExactOutput()
+            self.input_policy = wishes.policies.input_policy(inputs)
+            self.output_policy = wishes.policies.output_policy()
+            self.environment = wishes.environment
 
     if project is None:
         return (await awaited(client.submit(FromFile(), reason))).id
@@ -221,14 +260,19 @@ async def _send(
     return (await awaited(held.create_code_request(FromFile(), client, reason))).id
 
 
-async def _result(request: str, target: Target, wait: float | None) -> tuple[dict[str, Any], Any]:
+async def _result(request: str, target: Target, wait: float | None, own: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     from p2pgrid.client.door import RUN_TIMEOUT
+    from p2pgrid.client.policies import value_wire
 
     async with visit_target(target) as client:
         found = await get_request(client.door, request)
         if wait is not None:
             found = await _verdict(client, found, wait)
-        inputs = {name: {"asset": an_id} for name, an_id in found["inputs"].items()}
+        inputs: dict[str, Any] = {name: {"asset": an_id} for name, an_id in found["inputs"].items()}
+        inputs |= {name: {"value": value_wire(value)} for name, value in own.items()}
+        if missing := [name for name in found["values"] if name not in own]:
+            fix = f"Add --value {missing[0]}=VALUE."
+            raise InvalidInput(f"{found['name']} needs a value of your own for {', '.join(missing)}.", fix=fix)
         try:
             answer = await client.door.call("code.call", timeout=RUN_TIMEOUT, id=found["code_id"], inputs=inputs)
         except Pending as error:

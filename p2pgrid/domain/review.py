@@ -50,8 +50,8 @@ class ReviewedCode:
 
 def review(source: str) -> ReviewedCode:
     """Read submitted source.  Raises ``BadCode`` with the line where that helps."""
-    text = _plain_text(source)
-    tree = _parse(text)
+    text = plain_text(source)
+    tree = parse_source(text)
     if len(tree.body) != 1 or not isinstance(tree.body[0], ast.FunctionDef):
         _refuse_outside(tree)
         raise BadCode(f"The code has {len(tree.body)} statements; it must be one function definition.")
@@ -65,6 +65,8 @@ def review(source: str) -> ReviewedCode:
 
 def statement(
     *,
+    node: str,
+    account: str,
     project: str | None,
     name: str,
     code: str,
@@ -72,9 +74,16 @@ def statement(
     input_policy: Any,
     output_policy: Any,
     reason: str,
+    environment: str = "",
 ) -> bytes:
-    """What the author of a request signs, in the context ``code-request``: its fields just as they are sent."""
+    """What the author of a request signs, in the context ``code-request``: its fields just as they are sent.
+
+    ``node`` is the id of the node that it is for and ``account`` the e-mail that it is sent as, so that it is worth
+    nothing elsewhere, or as a request of somebody else.
+    """
     fields = {
+        "node": node,
+        "account": account,
         "project": project,
         "name": name,
         "code": code,
@@ -82,6 +91,7 @@ def statement(
         "input_policy": input_policy,
         "output_policy": output_policy,
         "reason": reason,
+        "environment": environment,
     }
     return wire.pack_canonical(fields)
 
@@ -96,7 +106,8 @@ def check_inputs(code: ReviewedCode, names: set[str]) -> None:
         raise BadCode(f"The function {code.function} needs an input for {', '.join(missing)}.")
 
 
-def _plain_text(source: str) -> str:
+def plain_text(source: str) -> str:
+    """Source as it will be read: one kind of line end, nothing invisible.  Raises ``BadCode``."""
     if len(source) > MAX_CODE or len(source.encode("utf-8", "surrogatepass")) > MAX_CODE:
         raise BadCode(f"The code is over {MAX_CODE} bytes.")
     text = textwrap.dedent(source.replace("\r\n", "\n")).strip("\n") + "\n"
@@ -110,7 +121,8 @@ def _plain_text(source: str) -> str:
     return text
 
 
-def _parse(text: str) -> ast.Module:
+def parse_source(text: str) -> ast.Module:
+    """Its tree.  Raises ``BadCode``."""
     try:
         return ast.parse(text)
     except SyntaxError as error:
@@ -199,7 +211,7 @@ def _annotated(function: ast.FunctionDef) -> bool:
 
 def _must_be_same(runnable: str, function: ast.FunctionDef) -> None:
     """What runs must be what was read: compare both as trees."""
-    again = _parse(runnable).body[-1]
+    again = parse_source(runnable).body[-1]
     try:
         plain = ast.dump(again)
         decorators, function.decorator_list = function.decorator_list, []

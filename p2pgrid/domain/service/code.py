@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from p2pgrid import crypto
-from p2pgrid.domain.catalogue import Catalogue
+from p2pgrid import crypto, wire
 from p2pgrid.domain.fields import Args
 from p2pgrid.domain.models import CodeRequest, Execution
-from p2pgrid.domain.policies import MAX_INPUTS, Given, Step, next_step
+from p2pgrid.domain.policies import (
+    MAX_INPUTS,
+    MAX_VALUE,
+    Given,
+    PolicyState,
+    Step,
+    Value,
+    next_step,
+    parse_value,
+)
 from p2pgrid.domain.review import MAX_NAME
 from p2pgrid.domain.runner.spec import RunReport
 from p2pgrid.domain.service import runs
-from p2pgrid.domain.service.datasets import CHUNK
 from p2pgrid.domain.service.door import Domain, Who, fit, verb
+from p2pgrid.domain.service.floors import rules_of
+from p2pgrid.domain.service.policed import LetOut, kept_back
 from p2pgrid.domain.service.requests import visible
+from p2pgrid.domain.service.uploads import CHUNK
 from p2pgrid.domain.states import Status
 from p2pgrid.domain.storage.tables import ExecutionRow, RequestRow
 from p2pgrid.errors import Denied, InvalidInput, NotAllowed, NotFound, P2PError, Pending, PolicyRefused, TooManyTries
 
+Outcome = TypeVar("Outcome", bound=Execution | P2PError)
+INLINE: Final = 16 << 10
+"""Bytes of a result that a call's answer holds."""
 AGAIN: Final = "Ask the data owner to approve the request again, or to deposit the result."
 
 
@@ -35,20 +50,59 @@ async def list_code(domain: Domain, who: Who, args: Args) -> Any:
     return rows[::-1]
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who looks on while code is called.
+
+    ``on_output`` is told what a run prints; ``settled`` is called in the transaction that releases a result, or
+    that records a run without one.
+    """
+
+    on_output: Callable[[str], None] | None = None
+    settled: Callable[[Session, Execution | P2PError], None] | None = None
+
+    def note(self, session: Session, outcome: Outcome) -> Outcome:
+        """Tell the outcome, and hand it on."""
+        if self.settled is not None:
+            self.settled(session, outcome)
+        return outcome
+
+
 @verb("code.call")
 async def call(domain: Domain, who: Who, args: Args) -> Any:
     """Get the result of approved code: by running it, by releasing a deposit, or the one released before.
 
+    The answer holds a small result itself; a larger one is read piece by piece.
     Raises ``Pending``, ``Denied``, ``NotAllowed``, ``PolicyRefused``, ``RunFailed``, ``LimitExceeded`` or
     ``NotConfined``.
     """
+    execution = await execute(domain, who, args, Watch())
+    if execution.size > INLINE:
+        return execution.to_wire()
+    held = select(ExecutionRow.result).where(ExecutionRow.id == execution.id)
+    result = await domain.read(lambda session: bytes(session.scalars(held).one()))
+    return {**execution.to_wire(), "result": result}
+
+
+async def callable_request(domain: Domain, who: Who, args: Args, *, on_mock: bool = False) -> CodeRequest:
+    """The request behind a call, if it may be called now.  Raises as ``code.call`` does before anything runs."""
+    code_id, name = args.maybe_id("id"), None if args.has("id") else args.text("name", MAX_NAME)
+    request = await domain.read(lambda session: _find(session, who, code_id, name))
+    if not on_mock:
+        _check(domain, who, request, _read_given(args))
+    return request
+
+
+async def execute(domain: Domain, who: Who, args: Args, watch: Watch) -> Execution:
+    """What ``code.call`` does, watched."""
     code_id, name = args.maybe_id("id"), None if args.has("id") else args.text("name", MAX_NAME)
     given = _read_given(args)
     request = await domain.read(lambda session: _find(session, who, code_id, name))
     async with domain.turn(request.id):
         # Read again in our turn: an earlier call of the same code may have spent its policy meanwhile.
         request = await domain.read(lambda session: _find(session, who, request.code_id, None))
-        _check(domain, who, request, given)
+        values = _check(domain, who, request, given)
+        own = own_digest(request, values)
         # A later denial closes the function; what was released before stays released.
         approved = request.status is Status.APPROVED
         step = next_step(request.output_policy, request.spending) if approved else Step.AGAIN
@@ -59,14 +113,16 @@ async def call(domain: Domain, who: Who, args: Args) -> Any:
                 f"Calling {request.function} would spend what was granted to {request.requested_by}.", fix=fix
             )
         if step is Step.AGAIN:
-            execution = await domain.read(lambda session: _last(session, request.id))
+            execution = await domain.read(lambda session: _last(session, request.id, own))
         elif step is Step.RELEASE:
-            execution = await domain.write(lambda session: _release(domain, session, who, request))
+            execution = await domain.write(
+                lambda session: watch.note(session, _release(domain, session, who, request, own))
+            )
         elif step is Step.RUN:
-            execution = await _run(domain, who, request)
+            execution = await _run(domain, who, request, values, watch)
         else:
             raise PolicyRefused("The output policy releases nothing for this request.", fix=AGAIN)
-    return execution.to_wire()
+    return execution
 
 
 @verb("result.read")
@@ -97,8 +153,10 @@ def _read_given(args: Args) -> dict[str, Given]:
             given[name] = Given(asset=value.id("asset"))
         elif value.has("digest"):
             given[name] = Given(digest=value.digest("digest"))
+        elif value.has("value"):
+            given[name] = Given(value=parse_value(value.raw("value"), name, MAX_VALUE))
         else:
-            raise InvalidInput(f"The input {name} is neither an asset nor a digest.")
+            raise InvalidInput(f"The input {name} is no asset, digest or value.")
     return given
 
 
@@ -121,40 +179,58 @@ def _unapproved(request: CodeRequest) -> P2PError:
     return Pending(f"The request for {request.function} has no verdict yet.")
 
 
-def _check(domain: Domain, who: Who, request: CodeRequest, given: dict[str, Given]) -> None:
+def own_digest(request: CodeRequest, values: Mapping[str, Value]) -> str:
+    """One digest over the values that the author handed in; empty when the policy asks for none."""
+    own = {name: values[name].digest for name in sorted(request.input_policy.user_owned) if name in values}
+    return crypto.digest(wire.pack_canonical(own)).hex() if own else ""
+
+
+def _check(domain: Domain, who: Who, request: CodeRequest, given: dict[str, Given]) -> dict[str, Value]:
+    """The values to run with.  Raises what keeps the call from anything."""
     if request.status is not Status.APPROVED and not request.spending.spent:
         raise _unapproved(request)
-    catalogue: Catalogue = domain.catalogue
     # An asset may have been deleted since: what was released or deposited is answered all the same.
-    digests = {an_id: catalogue.digest(an_id) for an_id in request.input_policy.inputs.values()}
+    digests = {an_id: domain.catalogue.digest(an_id) for an_id in request.input_policy.inputs.values()}
     # A digest that is refused is a guess at private content that failed: a few are mistakes, many are a search.
     guessing = any(value.digest is not None for value in given.values())
     if guessing and (wait := domain.guesses.take(who.person.id, domain.clock())):
         raise TooManyTries(f"Too many inputs did not match; wait {wait:.0f} seconds, or pass the assets themselves.")
-    request.input_policy.check(given, digests)
+    values = request.input_policy.check(given, digests)
     if guessing:
         domain.guesses.give_back(who.person.id)
+    return values
 
 
-async def _run(domain: Domain, who: Who, request: CodeRequest) -> Execution:
+async def _run(domain: Domain, who: Who, request: CodeRequest, values: Mapping[str, Value], watch: Watch) -> Execution:
     """Run on the private data.  The run is counted before it starts, so that no way of ending it escapes the count."""
-    begun = False
+    begun, own = False, own_digest(request, values)
 
     async def begin() -> None:
         nonlocal begun
-        await domain.write(lambda session: _begin(domain, session, who, request))
+        await domain.write(lambda session: _begin(domain, session, who, request, own))
         begun = True
 
     _refuse_failed(domain, request)
+    rules = await domain.read(lambda session: rules_of(session, request))
     try:
-        report = await runs.on_data(domain, request, begin)
+        let = await runs.on_data(domain, request, begin, values, rules, watch.on_output)
     except P2PError as error:
         if not begun:
             raise
-        report = runs.unavailable(error)
+        let = LetOut(runs.unavailable(error))
     if not begun:
-        raise runs.failure(report)
-    settled = await domain.write(lambda session: _settle(domain, session, who, request, report))
+        raise runs.failure(let.report)
+
+    def settle(session: Session, let: LetOut = let) -> Execution | P2PError:
+        return watch.note(session, _settle(domain, session, who, request, let, own))
+
+    try:
+        settled = await domain.write(settle)
+    except P2PError as error:  # what cannot be kept is a run without a result, and its end is recorded
+        if not let.report.ok:
+            raise
+        failed = LetOut(kept_back(let.report, "unavailable", f"The result could not be kept: {error.cause}"))
+        settled = await domain.write(lambda session: settle(session, failed))
     if isinstance(settled, P2PError):
         raise settled
     return settled
@@ -165,7 +241,7 @@ def _refuse_failed(domain: Domain, request: CodeRequest) -> None:
         raise PolicyRefused(f"{request.failures} runs on the private data ended without a result.", fix=AGAIN)
 
 
-def _begin(domain: Domain, session: Session, who: Who, request: CodeRequest) -> None:
+def _begin(domain: Domain, session: Session, who: Who, request: CodeRequest, own: str) -> None:
     """Count a run as one without a result until ``_settle`` knows better; it may have waited long for its turn."""
     row = session.get_one(RequestRow, request.id)
     now = row.value()
@@ -173,21 +249,20 @@ def _begin(domain: Domain, session: Session, who: Who, request: CodeRequest) -> 
         raise _unapproved(now)
     _refuse_failed(domain, now)
     row.failures += 1
-    domain.record(session, who.label, "code.run.begin", row.id)
+    facts = runs.order_facts(domain, now, "data")
+    domain.record(session, who.label, "code.run.begin", row.id, **facts, **({"given": own} if own else {}))
 
 
 def _settle(
-    domain: Domain, session: Session, who: Who, request: CodeRequest, report: RunReport
+    domain: Domain, session: Session, who: Who, request: CodeRequest, let: LetOut, own: str
 ) -> Execution | P2PError:
     """Record a run; store its result and spend the policy in this same transaction.
 
     What keeps a result from being released (no result, an approval taken back while it ran) is answered and not
     raised: that the code ran must be recorded all the same.
     """
-    row = session.get_one(RequestRow, request.id)
-    row.private_run = runs.to_report(report)
-    seconds = round(report.wall_seconds, 6)
-    domain.record(session, who.label, "code.run", row.id, ok=report.ok, failure=report.failure, seconds=seconds)
+    row, report = session.get_one(RequestRow, request.id), let.report
+    note_run(domain, session, who, row, report)
     if report.ok or not report.started:
         row.failures = max(0, row.failures - 1)
     if not report.ok or report.result is None:
@@ -195,23 +270,40 @@ def _settle(
     now = row.value()
     if now.status is not Status.APPROVED:
         return _unapproved(now)
-    if next_step(now.output_policy, now.spending) is not Step.RUN:
+    same_state = now.policy_state == request.policy_state
+    if next_step(now.output_policy, now.spending) is not Step.RUN or not same_state:
         return PolicyRefused("The output policy was spent, or changed, while the code ran.")
+    execution = execution_of(domain, session, row, report.result, let.state, own)
+    return _spend(domain, session, who, row, execution, crypto.digest(report.result).hex())
+
+
+def note_run(domain: Domain, session: Session, who: Who, row: RequestRow, report: RunReport) -> None:
+    """Keep the report of a run on the private data, and record that it was."""
+    row.private_run = runs.to_report(report)
+    domain.record(session, who.label, "code.run", row.id, **runs.end_facts(report))
+
+
+def execution_of(
+    domain: Domain, session: Session, row: RequestRow, result: bytes, state: PolicyState | None, own: str = ""
+) -> ExecutionRow:
+    """The result of a run, not released yet, with the state that its policy has once it is."""
     execution = ExecutionRow(
         id=domain.new_id(),
         request=row.id,
         source="run",
         serial=None,
-        size=len(report.result),
+        size=len(result),
         created_at=domain.clock(),
-        result=report.result,
+        given=own,
+        state=state.to_row() if state else None,
+        result=result,
     )
     session.add(execution)
-    return _spend(domain, session, who, row, execution, crypto.digest(report.result).hex())
+    return execution
 
 
-def _release(domain: Domain, session: Session, who: Who, request: CodeRequest) -> Execution:
-    """Release the deposited result and spend the policy, in one transaction."""
+def _release(domain: Domain, session: Session, who: Who, request: CodeRequest, own: str) -> Execution:
+    """Release the result that waits and spend the policy, in one transaction."""
     row = session.get_one(RequestRow, request.id)
     now = row.value()
     if now.status is not Status.APPROVED:
@@ -219,18 +311,25 @@ def _release(domain: Domain, session: Session, who: Who, request: CodeRequest) -
     if next_step(now.output_policy, now.spending) is not Step.RELEASE:
         raise PolicyRefused("The deposited result was taken back.")
     execution = session.get_one(ExecutionRow, row.deposit)
-    row.deposit = None
+    row.deposit, execution.given = None, own
     return _spend(domain, session, who, row, execution, crypto.digest(execution.result).hex())
 
 
 def _spend(domain: Domain, session: Session, who: Who, row: Any, execution: ExecutionRow, digest: str) -> Execution:
     row.spent += 1
     execution.serial = row.spent
+    if execution.state is not None:
+        row.policy_state = execution.state
     session.flush()
     domain.record(session, who.label, "result.release", row.id, execution=execution.id, serial=row.spent, result=digest)
     return execution.value()
 
 
-def _last(session: Session, request: str) -> Execution:
+def _last(session: Session, request: str, own: str) -> Execution:
+    """The last result released for these values of the author.  Raises ``PolicyRefused`` when they had none."""
     query = select(ExecutionRow).where(ExecutionRow.request == request, ExecutionRow.serial.is_not(None))
-    return session.scalars(query.order_by(ExecutionRow.serial.desc()).limit(1)).one().value()
+    query = query.where(ExecutionRow.given == own).order_by(ExecutionRow.serial.desc()).limit(1)
+    row = session.scalars(query).first()
+    if row is None:
+        raise PolicyRefused("What was released before was for other values; nothing more comes out.", fix=AGAIN)
+    return row.value()

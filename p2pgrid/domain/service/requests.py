@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,13 +18,34 @@ from p2pgrid.domain.review import MAX_CODE, MAX_NAME, ReviewedCode, check_inputs
 from p2pgrid.domain.runner.spec import RunReport
 from p2pgrid.domain.service import runs
 from p2pgrid.domain.service.door import Domain, Who, fit, verb
+from p2pgrid.domain.service.floors import rules_of
 from p2pgrid.domain.service.projects import find_project
-from p2pgrid.domain.states import Status, Verdict, move
+from p2pgrid.domain.states import Status, Verdict, move, released
 from p2pgrid.domain.storage.tables import ExecutionRow, RequestRow
-from p2pgrid.errors import BadSignature, BadValue, Conflict, InvalidInput, NotFound, RemoteError, TooLarge
+from p2pgrid.errors import (
+    BadSignature,
+    BadValue,
+    InvalidInput,
+    NoMock,
+    NotFound,
+    RemoteError,
+    RunFailed,
+    TooLarge,
+)
 
 CONTEXT: Final = b"code-request"
 MAX_REASON: Final = 2000
+_CUT: Final[Mapping[str, Any]] = {
+    "code": "",
+    "imports": [],
+    "calls": [],
+    "mock_run": None,
+    "private_run": None,
+    "purpose": "",
+    "input_policy": "",
+    "output_policy": "",
+}
+"""What a request has in a list where there is no room for it."""
 
 
 @verb("request.create")
@@ -33,19 +54,41 @@ async def create_request(domain: Domain, who: Who, args: Args) -> Any:
 
     The run goes on if the caller leaves meanwhile.
     """
-    new = await asyncio.to_thread(_read_new, args)
+    new = await asyncio.to_thread(_read_new, args, domain.identity.id.hex(), who)
+    _refuse_unknown_environment(domain, new.environment)
     for asset in new.input_policy.inputs.values():
-        domain.catalogue.asset(asset)
+        domain.catalogue.current(asset)
     return (await domain.finish(_insert_and_run(domain, who, new))).to_wire(private=who.owns)
 
 
 async def _insert_and_run(domain: Domain, who: Who, new: _NewRequest) -> CodeRequest:
     request = await domain.write(lambda session: _insert(domain, session, who, new))
-    report = await runs.on_mocks(domain, request)
+    return await _run_on_mocks(domain, who, request)
+
+
+async def run_on_mocks(domain: Domain, who: Who, an_id: str, on_output: Callable[[str], None]) -> None:
+    """Run a request's code on the mocks again.  Raises ``NoMock``."""
+    request = await domain.read(lambda session: find_request(session, who, an_id).value())
+    done = await _run_on_mocks(domain, who, request, on_output)
+    report = done.mock_run or {}
+    if report.get("skipped"):
+        raise NoMock(str(report["error"]))
+    if not report.get("ok"):
+        raise RunFailed(f"The run on the mock ended without a result: {report.get('error')}")
+
+
+async def _run_on_mocks(
+    domain: Domain, who: Who, request: CodeRequest, on_output: Callable[[str], None] | None = None
+) -> CodeRequest:
+    rules = await domain.read(lambda session: rules_of(session, request))
+    kept, report = await runs.on_mocks(domain, request, rules, on_output)
 
     def store(session: Session) -> CodeRequest:
         row = session.get_one(RequestRow, request.id)
-        row.mock_run = report
+        row.mock_run = kept
+        if report is not None:
+            facts = {**runs.order_facts(domain, request, "mock"), **runs.end_facts(report)}
+            domain.record(session, who.label, "code.mock_run", row.id, **facts)
         return row.value()
 
     return await domain.write(store)
@@ -79,7 +122,7 @@ async def list_requests(domain: Domain, who: Who, args: Args) -> Any:
         return [row.value().to_wire(private=who.owns) for row in session.scalars(query)]
 
     rows = await domain.read(work)
-    fit(rows, _weight, {"code": "", "imports": [], "calls": [], "mock_run": None, "private_run": None, "purpose": ""})
+    fit(rows, _weight, _CUT)
     return rows[::-1]
 
 
@@ -91,14 +134,41 @@ async def get_request(domain: Domain, who: Who, args: Args) -> Any:
     return found.to_wire(private=who.owns)
 
 
+@verb("request.proof")
+async def get_proof(domain: Domain, who: Who, args: Args) -> Any:
+    """What the author of a request signed, byte for byte, with key and signature.  Raises ``NotFound``."""
+    an_id = args.id("id")
+
+    def work(session: Session) -> dict[str, Any]:
+        row = find_request(session, who, an_id)
+        if not row.statement:
+            raise NotFound("What was signed was forgotten with the account of its author.")
+        return {"statement": row.statement, "key": bytes.fromhex(row.verify_key), "signature": row.signature}
+
+    return await domain.read(work)
+
+
 @verb("request.approve")
 async def approve(domain: Domain, who: Who, args: Args) -> Any:
-    """Let the code run on the private data when its author calls it."""
+    """Let the code run on the private data when its author calls it; ``rules`` hold besides those that hold anyway."""
+    rules = [rule.to_wire() for rule in policies.parse_rules(args.raw("rules"))]
 
     def change(row: RequestRow, session: Session) -> None:
-        row.runnable, row.failures, row.denial = True, 0, None
+        row.runnable, row.failures, row.denial, row.rules = True, 0, None, rules
 
-    return await _decide(domain, who, args, Verdict.APPROVE, change)
+    told = {"rules": ", ".join(rule["kind"] for rule in rules)} if rules else {}
+    return await _decide(domain, who, args, Verdict.APPROVE, change, **told)
+
+
+@verb("request.withdraw")
+async def withdraw(domain: Domain, who: Who, args: Args) -> Any:
+    """Undo a verdict before anything was released: the request waits again, and a result that waited is dropped."""
+
+    def change(row: RequestRow, session: Session) -> None:
+        row.runnable, row.denial, row.rules = False, None, []
+        drop_ready(session, row)
+
+    return await _decide(domain, who, args, Verdict.WITHDRAW, change)
 
 
 @verb("request.deny")
@@ -108,7 +178,7 @@ async def deny(domain: Domain, who: Who, args: Args) -> Any:
 
     def change(row: RequestRow, session: Session) -> None:
         row.runnable, row.denial = False, reason
-        _drop_deposit(session, row)
+        drop_ready(session, row)
 
     return await _decide(domain, who, args, Verdict.DENY, change, reason=reason)
 
@@ -120,9 +190,7 @@ async def deposit(domain: Domain, who: Who, args: Args) -> Any:
     await asyncio.to_thread(_check_value, result)
 
     def change(row: RequestRow, session: Session) -> None:
-        if row.spent >= policies.parse_output(row.output_policy).limit:
-            raise Conflict("The output policy is spent: a result was released already.")
-        _drop_deposit(session, row)
+        drop_ready(session, row)
         held = ExecutionRow(
             id=domain.new_id(),
             request=row.id,
@@ -158,14 +226,16 @@ def find_request(session: Session, who: Who, an_id: str) -> RequestRow:
 class _NewRequest:
     code: ReviewedCode
     project: str | None
-    input_policy: policies.ExactMatch
+    input_policy: policies.InputPolicy
     output_policy: policies.OutputPolicy
     purpose: str
+    environment: str
     key: bytes
     signature: bytes
+    statement: bytes
 
 
-def _read_new(args: Args) -> _NewRequest:
+def _read_new(args: Args, node: str, who: Who) -> _NewRequest:
     source = args.text("code", MAX_CODE)
     code = review(source)
     name = args.text("name", MAX_NAME, default=code.function)
@@ -173,22 +243,53 @@ def _read_new(args: Args) -> _NewRequest:
         raise InvalidInput(f"The request names {name!r}; its code defines {code.function!r}.")
     given = args.named("inputs", policies.MAX_INPUTS)
     inputs = {argument: Args(given, "inputs").id(argument) for argument in given}
-    check_inputs(code, set(inputs))
+    wanted = _or(args, "input_policy", policies.ExactMatch.kind)
+    if isinstance(wanted, str) and wanted == policies.ExactMatch.kind:  # an array is neither true nor false
+        check_inputs(code, set(inputs))
+    key, signature, signed = _read_signature(args, node, who)
     new = _NewRequest(
         code=code,
         project=args.maybe_id("project"),
-        input_policy=policies.parse_input(_or(args, "input_policy", policies.ExactMatch.kind), inputs),
+        input_policy=policies.parse_input(wanted, inputs),
         output_policy=policies.parse_output(_or(args, "output_policy", policies.SingleExecutionExactOutput.kind)),
         purpose=args.text("reason", MAX_REASON, default=""),
-        key=args.blob("key", crypto.KEY_BYTES, least=crypto.KEY_BYTES),
-        signature=args.blob("signature", crypto.SIGNATURE_BYTES, least=crypto.SIGNATURE_BYTES),
+        environment=args.text("environment", MAX_NAME, default=""),
+        key=key,
+        signature=signature,
+        statement=signed,
     )
+    check_inputs(code, new.input_policy.names)
+    policies.check_code(new.input_policy, new.output_policy)
+    return new
+
+
+def _read_signature(args: Args, node: str, who: Who) -> tuple[bytes, bytes, bytes]:
+    """Key, signature and what was signed; the key must be the one that the caller's link has proven."""
+    key = args.blob("key", crypto.KEY_BYTES, least=crypto.KEY_BYTES)
+    signature = args.blob("signature", crypto.SIGNATURE_BYTES, least=crypto.SIGNATURE_BYTES)
     names = ("project", "name", "code", "inputs", "input_policy", "output_policy", "reason")
     try:
-        crypto.verify(new.key, CONTEXT, statement(**{field: args.raw(field) for field in names}), new.signature)
+        signed = statement(
+            node=node,
+            account=who.person.email,
+            environment=args.text("environment", MAX_NAME, default=""),
+            **{field: args.raw(field) for field in names},
+        )
+        crypto.verify(key, CONTEXT, signed, signature)
     except (BadSignature, BadValue, TypeError, RecursionError):
-        raise InvalidInput("The request's signature does not fit its key and content.") from None
-    return new
+        raise InvalidInput(
+            "The request's signature does not fit its key, its content, your account and this node."
+        ) from None
+    if key != who.caller.key:
+        raise InvalidInput("The request was signed by another key than the one that its sender has proven.")
+    return key, signature, signed
+
+
+def _refuse_unknown_environment(domain: Domain, name: str) -> None:
+    known = domain.runner.environments
+    if name and name not in known:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise InvalidInput(f"There is no environment {name[:80]!r} at this node; {has}.")
 
 
 def _or(args: Args, name: str, default: str) -> Any:
@@ -215,12 +316,16 @@ def _insert(domain: Domain, session: Session, who: Who, new: _NewRequest) -> Cod
         runnable_source=new.code.runnable,
         uses={"imports": list(new.code.imports), "calls": list(new.code.calls)},
         inputs=dict(new.input_policy.inputs),
+        input_policy=new.input_policy.to_wire(),
         output_policy=new.output_policy.to_wire(),
+        rules=[],
         status=Status.PENDING.value,
         purpose=new.purpose,
+        environment=new.environment,
         requested_by=who.person.email,
         verify_key=new.key.hex(),
         signature=new.signature,
+        statement=new.statement,
         requested_at=domain.clock(),
         spent=0,
         runnable=False,
@@ -239,7 +344,7 @@ async def _decide(domain: Domain, who: Who, args: Args, verdict: Verdict, change
 
     def work(session: Session) -> CodeRequest:
         row = find_request(session, who, an_id)
-        row.status = move(Status(row.status), verdict).value
+        row.status = next_status(row, verdict).value
         change(row, session)
         row.updated_at = domain.clock()
         domain.record(session, who.label, f"request.{verdict}", row.id, **details)
@@ -249,7 +354,14 @@ async def _decide(domain: Domain, who: Who, args: Args, verdict: Verdict, change
     return (await domain.write(work)).to_wire(private=True)
 
 
-def _drop_deposit(session: Session, row: RequestRow) -> None:
+def next_status(row: RequestRow, verdict: Verdict) -> Status:
+    """Where a verdict leads.  Raises ``Conflict`` for one that cannot be given now."""
+    limit = policies.parse_output(row.output_policy).limit
+    return move(Status(row.status), released(row.spent, limit), verdict)
+
+
+def drop_ready(session: Session, row: RequestRow) -> None:
+    """Forget the result that waits to be released."""
     if row.deposit is not None:
         session.delete(session.get(ExecutionRow, row.deposit))
         row.deposit = None
@@ -264,6 +376,7 @@ def _check_value(result: bytes) -> None:
 
 def _weight(row: Mapping[str, Any]) -> int:
     total = len(row["code"].encode()) + len(row["purpose"]) + 2000
+    total += sum(len(str(row[name])) for name in ("input_policy", "output_policy") if not isinstance(row[name], str))
     for report in (row.get("mock_run"), row.get("private_run")):
         if report:
             total += len(str(report.get("output", "")).encode()) + len(str(report.get("error", "")).encode())

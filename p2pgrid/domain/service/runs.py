@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from p2pgrid import crypto
+from p2pgrid.assets import AssetMeta
 from p2pgrid.domain.models import CodeRequest
+from p2pgrid.domain.policies import Rule, Value
+from p2pgrid.domain.policies.rules import KINDS
 from p2pgrid.domain.runner.spec import RunInput, RunReport, RunSpec
 from p2pgrid.domain.service.door import Domain
+from p2pgrid.domain.service.policed import LetOut, filtered, let_out, limits_of, with_values
 from p2pgrid.domain.storage.files import file_name
-from p2pgrid.errors import LimitExceeded, NotConfined, P2PError, RunFailed
+from p2pgrid.errors import LimitExceeded, NotConfined, NotFound, P2PError, PolicyRefused, RunFailed
 
 MAX_OUTPUT: Final = 16_384
 """Characters kept of what a run printed."""
@@ -19,32 +26,91 @@ STOPPED: Final = frozenset({"time", "cpu", "memory", "output"})
 """Failures that are a limit's doing."""
 
 
-async def on_mocks(domain: Domain, request: CodeRequest) -> dict[str, Any]:
-    """Run a request's code on the mocks of its inputs, and report; an input without a mock is reported as that."""
+async def on_mocks(
+    domain: Domain,
+    request: CodeRequest,
+    rules: tuple[Rule, ...] = (),
+    on_output: Callable[[str], None] | None = None,
+) -> tuple[dict[str, Any], RunReport | None]:
+    """Run a request's code on the mocks of its inputs: what to keep of it, and the report of what ran.
+
+    An input without a mock is reported as that, and nothing runs.  What is kept tells under ``policy`` what its output
+    policy and ``rules`` make of the result on the mock.
+    """
     inputs = {}
     for name, an_id in request.input_policy.inputs.items():
         asset = domain.catalogue.asset(an_id)
         if asset.mock is None:
-            return {**to_report(RunReport(ok=False, error=f"no mock: {asset.name!r} has none")), "skipped": "no mock"}
-        inputs[name] = _input(domain, an_id, "mock", asset.mock.kind)
+            return _skipped("no mock", f"no mock: {asset.name!r} has none"), None
+        inputs[name] = await _input(domain, an_id, "mock", asset.mock)
+    owned = request.input_policy.user_owned
+    examples = {name: item.example for name, item in owned.items() if item.example is not None}
+    if len(examples) < len(owned):
+        without = ", ".join(sorted(set(owned) - set(examples)))
+        return (_skipped("no example", f"no example: none is given for {without}"), None)
     try:
-        return to_report(await domain.runner.run(_spec(domain, request, inputs)))
+        values = await filtered(domain, request, {**request.input_policy.constants, **examples}, "mock")
+        report = await _run(domain, request, inputs, values, "mock", on_output=on_output)
+        told = to_report(report)
+        if report.ok:
+            kept = (await let_out(domain, request, report, inputs, rules, "mock")).report
+            told["policy"] = "would be released" if kept.ok else f"would be kept back: {kept.error}"
+        return told, report
     except P2PError as error:
-        return to_report(unavailable(error))
+        report = unavailable(error)
+    return to_report(report), report
 
 
-async def on_data(domain: Domain, request: CodeRequest, begin: Callable[[], Awaitable[None]]) -> RunReport:
+async def on_data(
+    domain: Domain,
+    request: CodeRequest,
+    begin: Callable[[], Awaitable[None]],
+    values: Mapping[str, Value],
+    rules: tuple[Rule, ...],
+    on_output: Callable[[str], None] | None = None,
+) -> LetOut:
     """Run a request's code on its private inputs; ``begin`` is awaited before anything starts, if it comes to that.
 
-    Raises what ``begin`` raises, ``NotFound`` when an input was deleted, ``StorageError`` when its file is gone.
+    The answer holds what its output policy and ``rules`` let out.
+    Raises what ``begin`` raises, ``NotFound`` when an input was deleted, ``PolicyRefused`` when a custom input policy
+    refuses the values, ``StorageError`` when a file is gone.
     """
     held = {name: (an_id, domain.catalogue.asset(an_id)) for name, an_id in request.input_policy.inputs.items()}
-    inputs = {name: _input(domain, an_id, "data", asset.data.kind) for name, (an_id, asset) in held.items()}
-    report = await domain.runner.run(_spec(domain, request, inputs), begin)
-    if report.ok and (report.result is None or len(report.result) > domain.limits.result_bytes):
+    inputs = {name: await _input(domain, an_id, "data", asset.data) for name, (an_id, asset) in held.items()}
+    let_in = await filtered(domain, request, values, "private")
+    report = await _run(domain, request, inputs, let_in, "private", begin, on_output)
+    let = await let_out(domain, request, report, inputs, rules, "private")
+    if let.report.ok and len(let.report.result or b"") > domain.limits.result_bytes:
         error = f"The result is over {domain.limits.result_bytes} bytes."
-        return replace(report, ok=False, result=None, result_shape="", failure="result", error=error)
-    return report
+        failed = replace(let.report, ok=False, result=None, result_shape="", failure="result", error=error)
+        return LetOut(failed)
+    return let
+
+
+def order_facts(domain: Domain, request: CodeRequest, side: str) -> dict[str, Any]:
+    """What the audit log says of a run before it starts: digests of the code and of each input, and the limits."""
+    inputs: dict[str, str | None] = {}
+    for name, an_id in request.input_policy.inputs.items():
+        with contextlib.suppress(NotFound):  # deleted meanwhile: the run will say so
+            asset = domain.catalogue.asset(an_id)
+            meta = asset.data if side == "data" else asset.mock
+            inputs[name] = meta.digest if meta else None
+    code = crypto.digest(request.source.encode()).hex()
+    limits = domain.limits.private_run if side == "data" else domain.limits.mock_run
+    return {"code": code, "inputs": inputs, "limits": limits.to_wire()}
+
+
+def end_facts(report: RunReport) -> dict[str, Any]:
+    """What the audit log says of a run that ended: how, what it used, and which measures confined it."""
+    return {
+        "ok": report.ok,
+        "failure": report.failure,
+        "seconds": round(report.wall_seconds, 6),
+        "cpu": round(report.cpu_seconds, 3),
+        "memory": report.max_rss,
+        "tier": report.tier,
+        "confinement": list(report.confinement),
+    }
 
 
 def unavailable(error: P2PError) -> RunReport:
@@ -60,7 +126,10 @@ def to_report(report: RunReport) -> dict[str, Any]:
         "error": report.error[:MAX_ERROR],
         "output": report.output[:MAX_OUTPUT],
         "seconds": round(report.wall_seconds, 6),
+        "cpu_seconds": round(report.cpu_seconds, 6),
+        "memory": report.max_rss,
         "result_shape": report.result_shape[:200],
+        "tier": report.tier,
         "confinement": list(report.confinement),
     }
 
@@ -70,6 +139,10 @@ def failure(report: RunReport) -> P2PError:
     if report.failure == "unavailable":
         fix = "Try again shortly; if it repeats, ask the data owner to deposit the result."
         return NotConfined("The node cannot run code on its private data now.", fix=fix)
+    if report.failure in ("policy", "rules"):
+        kinds = ", ".join(kind for kind in KINDS if report.failure == "rules" and kind in report.error)
+        fix = "Return less, or coarser numbers; the data owner can see what was found."
+        return PolicyRefused(f"The result was kept back by {kinds or 'its output policy'}.", fix=fix)
     if report.failure in STOPPED:
         return LimitExceeded("The run on the private data was stopped at a limit; its owner can see which.")
     return RunFailed(
@@ -78,9 +151,24 @@ def failure(report: RunReport) -> P2PError:
     )
 
 
-def _input(domain: Domain, asset: str, side: str, kind: str) -> RunInput:
-    return RunInput(kind, str(domain.storage.files.path(file_name(asset, side, kind))))
+async def _input(domain: Domain, asset: str, side: str, meta: AssetMeta) -> RunInput:
+    path = await asyncio.to_thread(domain.storage.files.path, file_name(asset, side, meta.kind), meta.digest)
+    return RunInput(meta.kind, str(path))
 
 
-def _spec(domain: Domain, request: CodeRequest, inputs: Mapping[str, RunInput]) -> RunSpec:
-    return RunSpec(request.runnable, request.function, inputs, domain.limits.run)
+async def _run(
+    domain: Domain,
+    request: CodeRequest,
+    inputs: Mapping[str, RunInput],
+    values: Mapping[str, Value],
+    side: str,
+    begin: Callable[[], Awaitable[None]] | None = None,
+    on_output: Callable[[str], None] | None = None,
+) -> RunReport:
+    with with_values(inputs, values) as given:
+        spec = RunSpec(request.runnable, request.function, given, limits_of(domain, side), side, request.environment)
+        return await domain.runner.run(spec, begin, on_output)
+
+
+def _skipped(why: str, error: str) -> dict[str, Any]:
+    return {**to_report(RunReport(ok=False, error=error)), "skipped": why}

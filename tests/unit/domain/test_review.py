@@ -129,6 +129,8 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 def test_a_statement_is_the_same_bytes_for_the_same_fields() -> None:
     fields = {
+        "node": "00" * 20,
+        "account": "jane@caltech.edu",
         "project": None,
         "name": "f",
         "code": "c",

@@ -131,16 +131,23 @@ async def test_failing_on_purpose_to_tell_bits_of_the_data_ends_after_three_runs
 @pytest.mark.parametrize(
     "how",
     [
-        "from p2pgrid.domain.runner.worker import Failed; raise Failed('unavailable', 'leak ' + str(data))",
+        "from p2pgrid.domain.runner.inside.worker import Failed; raise Failed('unavailable', 'leak ' + str(data))",
         "import msgpack, os; note = msgpack.packb({'failure': 'unavailable', 'error': f'leak {data}', 'result': b''});"
-        " [os.write(fd, note) for fd in range(3, 16) if os.path.exists(f'/proc/self/fd/{fd}')]; os._exit(0)",
+        " found = [os.write(fd, len(note).to_bytes(4, 'big') + note) for fd in range(3, 16) if opened(fd)];"
+        " os._exit(0 if found else 9)",
     ],
     ids=["raised", "forged"],
 )
 async def test_carrying_data_out_in_a_claim_that_the_run_never_began(
     owner: Any, scientist: Any, asset: str, how: str
 ) -> None:
-    request = await approved(owner, scientist, asset, f"if data.sum() == 6: {how}\n    return 1")
+    opened = """def opened(fd):
+        import os, stat
+        try:
+            return stat.S_ISSOCK(os.fstat(fd).st_mode)
+        except OSError:
+            return False"""
+    request = await approved(owner, scientist, asset, f"{opened}\n    if data.sum() == 6: {how}\n    return 1")
     for _ in range(3):
         with pytest.raises(RunFailed) as caught:
             await call(scientist, request)
@@ -151,7 +158,7 @@ async def test_carrying_data_out_in_a_claim_that_the_run_never_began(
 
 
 async def test_a_run_over_a_limit_spends_nothing(house: Any, guest: Any) -> None:
-    service = await house.open(limits=DomainLimits(result_bytes=2000, run=Limits(wall_seconds=0.5)))
+    service = await house.open(limits=DomainLimits(result_bytes=2000, private_run=Limits(wall_seconds=0.5)))
     person = guest()
     person.service = service
     await person.login("info@openmined.org", "changethis")
@@ -266,7 +273,7 @@ async def test_a_deposit_is_read_after_it_was_released_and_not_before(
     assert await scientist.result(waiting) == 6
     with pytest.raises(NotFound):
         await eve("result.read", execution=waiting)
-    with pytest.raises(Conflict, match="spent"):
+    with pytest.raises(Conflict, match="is spent"):
         await owner("request.deposit", id=request["id"], result=wire.pack_value(7))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 import uuid
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 
 from p2pgrid import crypto, wire
+from p2pgrid.client.requests import check_proof
 from p2pgrid.domain.review import statement
 from p2pgrid.domain.runner import Limits
 from p2pgrid.domain.service import DomainLimits
-from p2pgrid.errors import BadCode, BadValue, Conflict, InvalidInput, NotFound, TooLarge
+from p2pgrid.errors import BadCode, BadSignature, BadValue, Conflict, InvalidInput, Malformed, NotFound, TooLarge
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ async def asset(owner: Any) -> str:
     return str((await owner.publish())["assets"][0]["id"])
 
 
-def signed(identity: crypto.Identity, asset: str, **more: Any) -> dict[str, Any]:
+async def signed(person: Any, asset: str, **more: Any) -> dict[str, Any]:
     fields = {
         "project": None,
         "name": "f",
@@ -33,8 +35,7 @@ def signed(identity: crypto.Identity, asset: str, **more: Any) -> dict[str, Any]
         "reason": "",
         **more,
     }
-    signature = identity.sign(b"code-request", statement(**fields))
-    return {**fields, "key": identity.public, "signature": signature}
+    return dict(await person.signed(fields))
 
 
 async def test_the_mock_run_shows_what_the_code_does(scientist: Any, asset: str) -> None:
@@ -62,6 +63,19 @@ async def test_an_asset_without_a_mock_is_reported_as_that(owner: Any, scientist
     assert (report["ok"], report["skipped"]) == (False, "no mock")
 
 
+async def test_a_request_runs_in_the_environment_that_it_names(house: Any, owner: Any, scientist: Any) -> None:
+    asset = (await owner.publish())["assets"][0]["id"]
+    with pytest.raises(InvalidInput, match="it has none"):
+        await scientist.ask(asset, environment="science")
+    house.environments |= {"science": sys.executable, "gone": "/nowhere/python"}
+    with pytest.raises(InvalidInput, match="it has gone, science"):
+        await scientist.ask(asset, environment="magic")
+    assert (await scientist.ask(asset, environment="science"))["mock_run"]["ok"]
+    broken = await scientist.ask(asset, environment="gone")
+    assert broken["mock_run"]["failure"] == "unavailable"
+    assert broken["environment"] == "gone"
+
+
 async def test_a_runner_that_cannot_run_does_not_lose_the_request(house: Any, scientist: Any, asset: str) -> None:
     await house.runner.close()
     request = await scientist.ask(asset)
@@ -70,7 +84,7 @@ async def test_a_runner_that_cannot_run_does_not_lose_the_request(house: Any, sc
 
 
 async def test_a_mock_run_that_hangs_ends_at_its_limit(house: Any, guest: Any) -> None:
-    service = await house.open(limits=DomainLimits(run=Limits(wall_seconds=0.3)))
+    service = await house.open(limits=DomainLimits(mock_run=Limits(wall_seconds=0.3)))
     person = guest()
     person.service = service
     await person.login("info@openmined.org", "changethis")
@@ -129,11 +143,11 @@ async def test_a_mock_run_that_ended_with_the_node_is_marked_as_that(house: Any,
     ],
 )
 async def test_what_is_no_request(scientist: Any, asset: str, change: dict[str, Any], error: type[Exception]) -> None:
-    args = signed(scientist.identity, asset)
+    args = await signed(scientist, asset)
     if 7 in (change.get("output_policy") if isinstance(change.get("output_policy"), dict) else ()):
         args.update(change)
     else:
-        args = signed(scientist.identity, asset, **change)
+        args = await signed(scientist, asset, **change)
     with pytest.raises(error):
         await scientist("request.create", **args)
     assert await scientist("request.list") == []
@@ -144,7 +158,7 @@ async def test_a_field_altered_after_it_was_signed_is_refused(
     owner: Any, scientist: Any, asset: str, field: str
 ) -> None:
     other = (await owner.publish(name="other"))["assets"][0]["id"]
-    args = signed(scientist.identity, asset)
+    args = await signed(scientist, asset)
     args |= {
         "name": {"code": "def g(data):\n    return data\n", "name": "g"},
         "code": {"code": args["code"] + "# more\n"},
@@ -156,6 +170,57 @@ async def test_a_field_altered_after_it_was_signed_is_refused(
     }[field]
     with pytest.raises(InvalidInput, match="signature"):
         await scientist("request.create", **args)
+
+
+async def test_a_stolen_request_is_nobody_elses(owner: Any, scientist: Any, newcomer: Any, asset: str) -> None:
+    """Eve has a request of Jane's, byte for byte: as hers, or over a link of her own, it is refused."""
+    eve, args = await newcomer("eve@x"), await signed(scientist, asset)
+    with pytest.raises(InvalidInput, match="your account"):
+        await eve("request.create", **args)
+    elsewhere = type(scientist)(scientist.service, eve.caller, scientist.identity)
+    with pytest.raises(InvalidInput, match="another key"):  # signed with Jane's key for Eve's account, on Eve's link
+        await elsewhere("request.create", **(await signed(elsewhere, asset)))
+    assert await owner("request.list") == []
+
+
+async def test_a_request_replayed_at_another_node_is_refused(scientist: Any, asset: str) -> None:
+    args = await signed(scientist, asset)
+    said = {"node": "11" * 20, "account": "jane@caltech.edu", **{key: args[key] for key in args if key != "key"}}
+    said.pop("signature")
+    for_another = {**args, "signature": scientist.identity.sign(b"code-request", statement(**said))}
+    with pytest.raises(InvalidInput, match="this node"):
+        await scientist("request.create", **for_another)
+    await scientist("request.create", **args)
+
+
+async def test_what_was_signed_can_be_checked_later(owner: Any, scientist: Any, newcomer: Any, asset: str) -> None:
+    args = await signed(scientist, asset)
+    request = await scientist("request.create", **args)
+    proof = await owner("request.proof", id=request["id"])
+    node = scientist.service._domain.identity.id.hex()
+    assert check_proof(proof, request, node) == scientist.identity.public.hex()
+    login = next(
+        one for one in await owner("audit.list") if one["actor"] == "jane@caltech.edu" and "key" in one["details"]
+    )
+    assert login["details"]["key"] == proof["key"].hex()
+    with pytest.raises(NotFound):
+        await (await newcomer("eve@x"))("request.proof", id=request["id"])
+    altered = {"code": request["code"] + " ", "inputs": {"data": "0" * 32}, "name": "g", "requested_by": "eve@x"}
+    for name, value in altered.items():
+        with pytest.raises(BadSignature, match="not what is shown"):
+            check_proof(proof, {**request, name: value}, node)
+    with pytest.raises(BadSignature, match="node"):
+        check_proof(proof, request, "11" * 20)
+    for name in ("statement", "signature", "key"):
+        wrong = bytes([proof[name][0] ^ 1]) + proof[name][1:]
+        with pytest.raises((BadSignature, Malformed)):
+            check_proof({**proof, name: wrong}, request, node)
+    for broken in ({}, {**proof, "statement": None}, {**proof, "key": 7}):
+        with pytest.raises((BadSignature, Malformed)):
+            check_proof(broken, request, node)
+    await owner("account.delete", account="jane@caltech.edu")
+    with pytest.raises(NotFound, match="forgotten"):
+        await owner("request.proof", id=request["id"])
 
 
 async def test_people_see_their_own_requests_and_owners_all(
