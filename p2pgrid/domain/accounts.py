@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import unicodedata
 from collections.abc import Mapping
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Final
 
@@ -46,18 +46,48 @@ class Role(IntEnum):
         return self.name.lower().replace("_", " ")
 
 
+class Guests(StrEnum):
+    """What somebody without an account may look at; a setting."""
+
+    NOTHING = "nothing"
+    METADATA = "metadata"
+    MOCKS = "mocks"
+
+
 PERMISSIONS: Final[Mapping[str, Role]] = MappingProxyType(
     {
         "auth.login": Role.GUEST,
         "auth.key": Role.GUEST,
         "auth.whoami": Role.GUEST,
+        "auth.logout": Role.GUEST,
+        "auth.redeem": Role.GUEST,
+        "session.list": Role.GUEST,
+        "session.end": Role.GUEST,
+        "session.end_all": Role.GUEST,
+        "account.sign_up": Role.GUEST,
         "account.register": Role.DATA_OWNER,
         "account.list": Role.DATA_OWNER,
+        "account.update": Role.GUEST,
         "account.set_password": Role.GUEST,
+        "account.set_email": Role.GUEST,
+        "account.set_key": Role.GUEST,
+        "account.set_role": Role.DATA_OWNER,
+        "account.activate": Role.DATA_OWNER,
+        "account.deactivate": Role.DATA_OWNER,
+        "account.reset": Role.DATA_OWNER,
+        "account.delete": Role.GUEST,
+        "notification.list": Role.GUEST,
+        "notification.read": Role.GUEST,
+        "settings.get": Role.DATA_OWNER,
+        "settings.set": Role.DATA_OWNER,
         "node.metadata": Role.GUEST,
+        "node.confinement": Role.GUEST,
         "dataset.list": Role.GUEST,
+        "dataset.search": Role.GUEST,
         "dataset.get": Role.GUEST,
         "dataset.create": Role.DATA_OWNER,
+        "dataset.update": Role.DATA_OWNER,
+        "dataset.replace": Role.DATA_OWNER,
         "dataset.delete": Role.DATA_OWNER,
         "blob.put": Role.DATA_OWNER,
         "asset.read": Role.DATA_SCIENTIST,
@@ -67,27 +97,72 @@ PERMISSIONS: Final[Mapping[str, Role]] = MappingProxyType(
         "request.create": Role.DATA_SCIENTIST,
         "request.list": Role.DATA_SCIENTIST,
         "request.get": Role.DATA_SCIENTIST,
+        "request.proof": Role.DATA_SCIENTIST,
         "request.approve": Role.DATA_OWNER,
         "request.deny": Role.DATA_OWNER,
         "request.deposit": Role.DATA_OWNER,
+        "request.withdraw": Role.DATA_OWNER,
+        "request.run": Role.DATA_OWNER,
+        "request.review": Role.DATA_SCIENTIST,
+        "rules.set": Role.DATA_OWNER,
+        "rules.list": Role.DATA_SCIENTIST,
         "code.list": Role.DATA_SCIENTIST,
         "code.call": Role.DATA_SCIENTIST,
         "result.read": Role.DATA_SCIENTIST,
+        "job.start": Role.DATA_SCIENTIST,
+        "job.list": Role.DATA_SCIENTIST,
+        "job.get": Role.DATA_SCIENTIST,
+        "job.wait": Role.DATA_SCIENTIST,
+        "job.logs": Role.DATA_SCIENTIST,
+        "job.cancel": Role.DATA_SCIENTIST,
+        "job.retry": Role.DATA_SCIENTIST,
         "audit.list": Role.DATA_OWNER,
+        "audit.export": Role.DATA_OWNER,
+        "audit.verify": Role.DATA_OWNER,
     }
 )
 """The least role for each verb.  Somebody who has not logged in is a guest, and a verb on one's own account then finds
 none."""
 
+DOORSTEP: Final = frozenset(
+    {"auth.login", "auth.key", "auth.whoami", "auth.logout", "auth.redeem", "account.sign_up", "node.metadata"}
+)
+"""What a visitor without an account may always call: the ways in, and the node's name."""
+LOOKS: Final[Mapping[Guests, frozenset[str]]] = MappingProxyType(
+    {
+        Guests.NOTHING: DOORSTEP,
+        Guests.METADATA: frozenset(verb for verb, least in PERMISSIONS.items() if least is Role.GUEST),
+        Guests.MOCKS: frozenset(verb for verb, least in PERMISSIONS.items() if least is Role.GUEST) | {"asset.read"},
+    }
+)
+"""The verbs of a visitor without an account, for each value of the setting ``guests``."""
 
-def permit(verb: str, role: Role | None) -> None:
+MANAGES: Final[Mapping[Role, frozenset[Role]]] = MappingProxyType(
+    {
+        Role.GUEST: frozenset(),
+        Role.DATA_SCIENTIST: frozenset(),
+        Role.DATA_OWNER: frozenset({Role.GUEST, Role.DATA_SCIENTIST}),
+        Role.ADMIN: frozenset(Role),
+    }
+)
+"""Whose accounts a role may make, change and close, its own account aside: an admin everybody's, an owner those of
+the roles below, so that no owner can step into the shoes of another."""
+
+
+def permit(verb: str, role: Role | None, guests: Guests = Guests.METADATA) -> None:
     """Raise ``NotLoggedIn`` or ``NotAllowed`` unless ``role`` (None: not logged in) may use ``verb``."""
     least = PERMISSIONS[verb]
-    if (role or Role.GUEST) >= least:
+    if verb in LOOKS[guests] if role is None else role >= least:
         return
     if role is None:
         raise NotLoggedIn(f"{verb} needs an account.")
     raise NotAllowed(f"{verb} needs the role {least.words}; yours is {role.words}.")
+
+
+def manage(role: Role, other: Role, what: str) -> None:
+    """Raise ``NotAllowed`` unless ``role`` may do ``what`` to somebody else's account of the role ``other``."""
+    if other not in MANAGES[role]:
+        raise NotAllowed(f"A {role.words} cannot {what} an account with the role {other.words}.")
 
 
 def parse_role(text: str) -> Role:
@@ -118,6 +193,14 @@ def check_new_password(raw: str) -> str:
     password = normalise_password(raw)
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise InvalidInput(f"A password has {MIN_PASSWORD} to {MAX_PASSWORD} characters.")
+    return password
+
+
+def check_chosen(raw: str) -> str:
+    """A password that somebody chooses for themselves: not the one that everybody knows.  Raises ``InvalidInput``."""
+    password = check_new_password(raw)
+    if password == DEFAULT_PASSWORD:
+        raise InvalidInput("That is the default password, which everybody knows.")
     return password
 
 

@@ -10,18 +10,24 @@ from types import MappingProxyType, ModuleType
 from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from p2pgrid import crypto
 from p2pgrid.domain import audit
 from p2pgrid.domain.accounts import PERMISSIONS, Role
-from p2pgrid.domain.catalogue import Catalogue
 from p2pgrid.domain.fields import Args
 from p2pgrid.domain.models import Account
+from p2pgrid.domain.notices import NOTICES
 from p2pgrid.domain.runner.spec import Limits, RunReport, RunSpec
+from p2pgrid.domain.service.anchor import Anchor, newest
+from p2pgrid.domain.service.post import Post, notify
+from p2pgrid.domain.service.queue import Queue
+from p2pgrid.domain.sessions import Sessions
+from p2pgrid.domain.settings import DomainSettings
 from p2pgrid.domain.storage import Storage
+from p2pgrid.domain.storage.catalogue import Catalogue
 from p2pgrid.domain.storage.tables import AuditRow
+from p2pgrid.domain.tally import Tally
 from p2pgrid.domain.throttle import Throttle
 from p2pgrid.errors import NotLoggedIn, TooManyTries
 
@@ -62,15 +68,41 @@ class Caller:
 class CodeRunner(Protocol):
     """Runs submitted code apart from the node."""
 
-    async def run(self, spec: RunSpec, begin: Callable[[], Awaitable[None]] | None = None) -> RunReport:
-        """However the code behaves, the answer is a report.  ``begin`` is awaited before anything starts."""
+    async def run(
+        self,
+        spec: RunSpec,
+        begin: Callable[[], Awaitable[None]] | None = None,
+        on_output: Callable[[str], None] | None = None,
+    ) -> RunReport:
+        """However the code behaves, the answer is a report.  ``begin`` is awaited before anything starts.
+
+        ``on_output`` is called with pieces of printable text while the code prints.
+        """
+
+    async def tier(self) -> TierLike:
+        """How well runs are confined."""
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """Names of the sets of packages that a run may ask for."""
+
+
+class TierLike(Protocol):
+    """One of ``runner.TIERS``, what makes it that, and why it is not a better one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def layers(self) -> tuple[str, ...]: ...
+    @property
+    def why(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class DomainLimits:
     """How much a domain takes on."""
 
-    datasets: int = 1000
+    datasets: int = 100_000
     dataset_bytes: int = 128 << 10
     assets: int = 256
     accounts: int = 100_000
@@ -82,10 +114,32 @@ class DomainLimits:
     result_bytes: int = 16 << 20
     login_tries: int = 10
     login_window: float = 60.0
+    strange_logins: int = 100
+    """Failed logins to one account from places where its person never was, after which such places wait."""
+    strange_window: float = 3600.0
+    places_each: int = 32
+    sign_ups: int = 5
+    sign_up_window: float = 3600.0
+    sign_ups_waiting: int = 1000
+    sessions_each: int = 100
+    notices_each: int = 1000
+    mails_each: int = 50
+    mails: int = 10_000
+    reset_hours: int = 24
     guesses: int = 20
     guess_window: float = 3600.0
     throttled: int = 4096
-    run: Limits = field(default_factory=Limits)
+    jobs_at_once: int = 2
+    jobs_running_each: int = 1
+    jobs_each: int = 20
+    """Jobs of one account that wait or run."""
+    jobs_kept: int = 200
+    """Jobs of one account that are kept after they ended."""
+    noted_failures: int = 100
+    """Failed logins that the audit log tells each by itself in ``noted_window`` seconds; of more, how many."""
+    noted_window: float = 4 * 3600.0
+    mock_run: Limits = field(default_factory=Limits)
+    private_run: Limits = field(default_factory=lambda: Limits(wall_seconds=300.0, cpu_seconds=300))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +185,16 @@ class Domain:
     ) -> None:
         self.storage, self.runner, self.identity, self.name = storage, runner, identity, name
         self.clock, self.random, self.loopback, self.dev_mode, self.limits = clock, random, loopback, dev_mode, limits
-        self.catalogue = Catalogue()
+        self.catalogue = Catalogue(storage)
         self.logins = Throttle(tries=limits.login_tries, window=limits.login_window, most=limits.throttled)
+        self.strange = Throttle(tries=limits.strange_logins, window=limits.strange_window, most=limits.throttled)
+        self.sign_ups = Throttle(tries=limits.sign_ups, window=limits.sign_up_window, most=limits.throttled)
+        self.sessions, self.settings = Sessions(limits.sessions_each), DomainSettings()
+        self.post: Post | None = None
         self.guesses = Throttle(tries=limits.guesses, window=limits.guess_window, most=limits.throttled)
+        self.failed_logins = Tally(most=limits.noted_failures, window=limits.noted_window)
+        self.queue = Queue(at_once=limits.jobs_at_once, each=limits.jobs_running_each)
+        self.anchor = Anchor(storage, identity, clock)
         self.watchers: list[Callable[[], None]] = []
         self._hashing, self._hashes = asyncio.Semaphore(HASHING_AT_ONCE), 0
         self._writer = asyncio.Lock()
@@ -181,6 +242,7 @@ class Domain:
 
         async with self._writer:
             value = await asyncio.to_thread(whole)
+            self.anchor.note()
             if then is not None:
                 then(value)
             return value
@@ -193,6 +255,7 @@ class Domain:
             await asyncio.wait(tuple(self._works))
         while self._writes:
             await asyncio.wait(tuple(self._writes))
+        await self.anchor.settle()
 
     async def hashing(self, work: Callable[[], T]) -> T:
         """Work on a password hash, a few at once.  Raises ``TooManyTries`` when too many wait."""
@@ -213,11 +276,10 @@ class Domain:
             yield
 
     def record(self, session: Session, who: str, action: str, subject: str, **details: Any) -> None:
-        """Append to the audit log, in the transaction of what is recorded."""
-        last = session.scalars(select(AuditRow).order_by(AuditRow.seq.desc()).limit(1)).first()
+        """Append to the audit log, and tell whom ``NOTICES`` names, in the transaction of what is recorded."""
         sealed = audit.seal(
             self.identity,
-            last.value() if last else None,
+            newest(session),
             time=self.clock(),
             actor=who,
             action=action,
@@ -227,10 +289,11 @@ class Domain:
         row = AuditRow(seq=sealed.seq, body=sealed.body, hash=sealed.hash, signature=sealed.signature)
         session.add(row)
         session.flush()
+        if action in NOTICES:
+            notify(self, session, who, action, subject)
 
-    def changed(self, catalogue: Catalogue) -> None:
-        """Take a new catalogue, and tell who watches."""
-        self.catalogue = catalogue
+    def changed(self) -> None:
+        """Tell who watches that the datasets are others than before."""
         loop = asyncio.get_running_loop()
         for watcher in self.watchers:
             loop.call_soon(watcher)

@@ -10,19 +10,24 @@ from hypothesis import strategies as st
 
 from p2pgrid import crypto
 from p2pgrid.domain import accounts
-from p2pgrid.domain.accounts import PERMISSIONS, Role, permit
+from p2pgrid.domain.accounts import PERMISSIONS, Guests, Role, permit
 from p2pgrid.errors import InvalidInput, NotAllowed, NotLoggedIn
 
 GUESTS = {
-    "auth.login auth.key auth.whoami account.set_password node.metadata dataset.list dataset.get",
+    "auth.login auth.key auth.whoami auth.logout auth.redeem node.metadata node.confinement dataset.list "
+    "dataset.search dataset.get",
+    "session.list session.end session.end_all notification.list notification.read",
+    "account.sign_up account.update account.set_password account.set_email account.set_key account.delete",
 }
 SCIENTISTS = {
-    "asset.read project.create project.list project.get request.create request.list request.get code.list code.call "
-    "result.read",
+    "asset.read project.create project.list project.get request.create request.list request.get request.proof "
+    "code.list code.call result.read request.review rules.list",
+    "job.start job.list job.get job.wait job.logs job.cancel job.retry",
 }
 OWNERS = {
-    "account.register account.list dataset.create dataset.delete blob.put request.approve request.deny "
-    "request.deposit audit.list",
+    "account.register account.list account.set_role account.activate account.deactivate account.reset settings.get "
+    "settings.set dataset.create dataset.update dataset.replace dataset.delete blob.put request.approve request.deny "
+    "request.deposit request.withdraw request.run rules.set audit.list audit.export audit.verify",
 }
 
 
@@ -50,6 +55,29 @@ def test_every_verb_for_every_role(verb: str, role: Role | None) -> None:
     else:
         with pytest.raises(NotLoggedIn if role is None else NotAllowed):
             permit(verb, role)
+
+
+@pytest.mark.parametrize(("verb", "guests"), list(itertools.product(sorted(PERMISSIONS), Guests)))
+def test_every_verb_for_visitors_without_an_account(verb: str, guests: Guests) -> None:
+    doorstep = words({"auth.login auth.key auth.whoami auth.logout auth.redeem account.sign_up node.metadata"})
+    allowed = verb in doorstep or (guests is not Guests.NOTHING and verb in words(GUESTS))
+    if allowed or (guests is Guests.MOCKS and verb == "asset.read"):
+        permit(verb, None, guests)
+    else:
+        with pytest.raises(NotLoggedIn):
+            permit(verb, None, guests)
+    if verb not in words(OWNERS):
+        permit(verb, Role.DATA_SCIENTIST, guests)
+
+
+@pytest.mark.parametrize(("role", "other"), list(itertools.product(Role, Role)))
+def test_who_manages_whom(role: Role, other: Role) -> None:
+    managed = {"data owner": ["guest", "data scientist"], "admin": ["guest", "data scientist", "data owner", "admin"]}
+    if other.words in managed.get(role.words, []):
+        accounts.manage(role, other, "close")
+    else:
+        with pytest.raises(NotAllowed, match="cannot close an account"):
+            accounts.manage(role, other, "close")
 
 
 @pytest.mark.parametrize("text", ["data scientist", "DATA_SCIENTIST", " Data-Scientist "])

@@ -20,7 +20,7 @@ JANE = ("jane@caltech.edu", "abc123")
 async def test_the_default_owner_logs_in(guest: Any) -> None:
     person = guest()
     account = await person.login(" INFO@openmined.org ", OWNER[1])
-    assert (account["email"], account["role"]) == (OWNER[0], "data owner")
+    assert (account["email"], account["role"]) == (OWNER[0], "admin")
     assert await person("auth.whoami") == account
 
 
@@ -46,10 +46,13 @@ async def test_a_registered_data_scientist_logs_in(owner: Any, guest: Any) -> No
         await owner("account.register", name="Jane", email=JANE[0], password="another")
 
 
-async def test_an_owner_cannot_make_somebody_above_themselves(owner: Any) -> None:
+async def test_an_owner_cannot_make_somebody_above_themselves(owner: Any, guest: Any) -> None:
     await owner("account.register", name="Bob", email="bob@x", password="secret", role="data owner")
-    with pytest.raises(NotAllowed):
-        await owner("account.register", name="Eve", email="eve@x", password="secret", role="admin")
+    bob = guest()
+    await bob.login("bob@x", "secret")
+    for role in ("admin", "data owner"):
+        with pytest.raises(NotAllowed):
+            await bob("account.register", name="Eve", email="eve@x", password="secret", role=role)
 
 
 async def test_a_wrong_password_and_an_unknown_email_look_the_same(guest: Any, scientist: Any) -> None:
