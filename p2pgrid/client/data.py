@@ -10,8 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from p2pgrid.assets import OnDisk, dump
 from p2pgrid.client.mocks import make_mock as make_mock
 from p2pgrid.errors import InvalidInput, MissingExtra
+from p2pgrid.tables import arrow
+
+KEPT: Final = ("file", "folder", "image")
+"""Ways to keep a source as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,8 @@ class Loaded:
 def load_source(source: str) -> Loaded:
     """Read a file by its suffix, or a bundled dataset such as ``sklearn:digits``.
 
-    Files: ``.npy``, ``.npz`` (an asset an array), ``.csv``, ``.parquet``, ``.json``, ``.txt``; any other as bytes.
+    Files: ``.npy`` (mapped, not loaded), ``.npz`` (an asset an array), ``.csv``, ``.parquet``, ``.arrow``, ``.json``,
+    ``.txt``.  An image, any other file and a folder are kept as they are, and never loaded.
     Raises ``InvalidInput`` with the reason when the source is missing or not what its name says.
     """
     bundled = BUNDLED.get(source)
@@ -36,11 +42,13 @@ def load_source(source: str) -> Loaded:
     if source.startswith(("sklearn:", "statsmodels:")):
         raise InvalidInput(f"{source!r} is not known.", fix=f"Known are: {', '.join(sorted(BUNDLED))}.")
     path = Path(source).expanduser()
-    if not _is_file(path):
+    if source and _is(path.is_dir):
+        return keep_source(source, "folder")
+    if not _is(path.is_file):
         raise InvalidInput(
             f"There is no file {source!r}.", fix=f"Give a file, or one of: {', '.join(sorted(BUNDLED))}."
         )
-    reader = READERS.get(path.suffix.lower(), _read_bytes)
+    reader = READERS.get(path.suffix.lower(), _keep)
     try:
         assets = reader(path)
     except (MissingExtra, InvalidInput):
@@ -57,9 +65,22 @@ def load_source(source: str) -> Loaded:
     return Loaded(path.stem, "", (), tuple(assets.items()))
 
 
-def _is_file(path: Path) -> bool:
+def keep_source(source: str, kind: str) -> Loaded:
+    """A file or a folder as it is: its bytes are read when they are sent.  ``kind``: ``file``, ``folder``, ``image``.
+
+    Raises ``InvalidInput``.
+    """
+    if kind not in KEPT:
+        raise InvalidInput(f"{kind[:20]!r} is no way to keep a source.", fix=f"Choose one of: {', '.join(KEPT)}.")
+    path = Path(source).expanduser().absolute()
+    value = OnDisk(path, kind)
+    dump(value)
+    return Loaded(path.stem if kind != "folder" else path.name, "", (), ((path.stem or path.name, value),))
+
+
+def _is(what: Callable[[], bool]) -> bool:
     try:
-        return path.is_file()
+        return what()
     except OSError:  # a name that is too long, a folder that may not be entered
         return False
 
@@ -68,11 +89,9 @@ def _read_npy(path: Path) -> dict[str, Any]:
     import numpy as np
 
     with path.open("rb") as file:
-        array = np.load(file, allow_pickle=False)
-    if not isinstance(array, np.ndarray):  # an archive of arrays, which np.load opens as well
-        array.close()
-        raise InvalidInput(f"{path.name!r} is an archive of arrays.", fix="Rename it so that it ends in .npz.")
-    return {path.stem: array}
+        if file.read(2) == b"PK":  # an archive of arrays, which np.load opens as well
+            raise InvalidInput(f"{path.name!r} is an archive of arrays.", fix="Rename it so that it ends in .npz.")
+    return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
@@ -105,8 +124,17 @@ def _read_text(path: Path) -> dict[str, Any]:
     return {path.stem: path.read_text(encoding="utf-8")}
 
 
-def _read_bytes(path: Path) -> dict[str, Any]:
-    return {path.stem: path.read_bytes()}
+def _read_arrow(path: Path) -> dict[str, Any]:
+    ipc = arrow().ipc
+    with path.open("rb") as file:
+        reader = ipc.open_file(file) if file.peek(6)[:6] == b"ARROW1" else ipc.open_stream(file)
+        return {path.stem: reader.read_all()}
+
+
+def _keep(path: Path) -> dict[str, Any]:
+    value = OnDisk(path.absolute())
+    dump(value)
+    return {path.stem: value}
 
 
 def _pandas() -> Any:
@@ -123,6 +151,8 @@ READERS: Final[Mapping[str, Callable[[Path], dict[str, Any]]]] = MappingProxyTyp
         ".npz": _read_npz,
         ".csv": _read_csv,
         ".parquet": _read_parquet,
+        ".arrow": _read_arrow,
+        ".feather": _read_arrow,
         ".json": _read_json,
         ".txt": _read_text,
     }

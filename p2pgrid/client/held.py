@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from p2pgrid.client.bridge import Bridge, bridged, bridged_property
 from p2pgrid.client.door import Holder
+from p2pgrid.client.markdown import markdown_html
 from p2pgrid.client.show import Shown, ShownList
 from p2pgrid.errors import NoMock, PrivateData
 
@@ -107,6 +108,9 @@ class HeldDataset(Shown):
 
     def __init__(self, client: Holder, raw: Mapping[str, Any]) -> None:
         self._client = client
+        self._take(raw)
+
+    def _take(self, raw: Mapping[str, Any]) -> None:
         self._raw = raw
         self.id = str(raw["id"])
         self.name = str(raw["name"])
@@ -114,7 +118,18 @@ class HeldDataset(Shown):
         self.citation = str(raw.get("citation") or "")
         self.url = str(raw.get("url") or "")
         self.tags = [f"#{tag}".replace("##", "#") for tag in raw.get("tags", ())]
-        self.assets = HeldAssets(HeldAsset(client, asset) for asset in raw["assets"])
+        self.version = int(raw.get("version") or 1)
+        self._assets = None if raw.get("brief") else self._held(raw)
+
+    def _held(self, raw: Mapping[str, Any]) -> HeldAssets:
+        return HeldAssets(HeldAsset(self._client, asset) for asset in raw["assets"])
+
+    @property
+    def assets(self) -> HeldAssets:
+        """Its assets; those of a long list are asked for when they are first looked at."""
+        if self._assets is None:
+            self._take(self._bridge.run(self._client.door.call("dataset.get", id=self.id)))
+        return self._assets or HeldAssets(())
 
     @property
     def _bridge(self) -> Bridge:
@@ -125,25 +140,50 @@ class HeldDataset(Shown):
         """Remove the dataset from its domain; its owner only."""
         await self._client.door.call("dataset.delete", id=self.id)
 
-    def fields(self) -> Mapping[str, Any]:
-        """All that everybody may know."""
-        people = self._raw.get("contributors") or ()
+    @bridged
+    async def update(self, /, **changes: Any) -> None:
+        """Change name, description, tags, citation, url or contributors; its owner only.  What is not given stays."""
+        people = changes.get("contributors")
+        if people is not None:
+            changes["contributors"] = [person.to_wire() for person in people]
+        self._take(await self._client.door.call("dataset.update", id=self.id, **changes))
+
+    def brief(self) -> Mapping[str, Any]:
+        """What a table shows, without asking for more."""
         return {
             "id": self.id,
             "name": self.name,
             "description": self.description,
             "tags": " ".join(self.tags),
             "url": self.url,
+            "version": self.version,
+        }
+
+    def fields(self) -> Mapping[str, Any]:
+        """All that everybody may know."""
+        assets = self.assets  # first: it may bring the rest as well
+        people = self._raw.get("contributors") or ()
+        return {
+            **self.brief(),
             "citation": self.citation,
             "contributors": ", ".join(f"{person['name']} ({person['role']})" for person in people),
-            "assets": self.assets,
+            "assets": assets,
         }
+
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() + markdown_html(self.description)
 
 
 class HeldDatasets(ShownList[HeldDataset]):
     """The datasets of a domain."""
 
     columns = ("id", "name", "tags", "description", "url")
+
+    def rows(self) -> Iterator[list[Any]]:
+        """From what is here already."""
+        for dataset in self:
+            fields = dataset.brief()
+            yield [fields[column] for column in self.columns]
 
     def search(self, text: str) -> HeldDatasets:
         """Those whose name, description or tags hold ``text``."""

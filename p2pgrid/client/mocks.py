@@ -11,6 +11,8 @@ from p2pgrid.wire import DTYPE_KINDS
 MOCK_SEED: Final = 20_190_821
 REDRAWS: Final = 100
 """How often a row that happens to be real is drawn again before giving up."""
+MOST_BYTES: Final = 1 << 30
+"""An array that may be larger than memory gets no twin of its size."""
 WORDS: Final = 10
 """How many different texts a mock has at most."""
 
@@ -27,6 +29,11 @@ def make_mock(value: Any, *, seed: int = MOCK_SEED) -> Any:
     """
     import numpy as np
 
+    if getattr(value, "nbytes", 0) > MOST_BYTES:
+        raise InvalidInput(
+            f"No mock is drawn for data of over {MOST_BYTES >> 20} MiB.",
+            fix="Give one with --mock FILE, or --mock none.",
+        )
     chance = np.random.default_rng(seed)
     if isinstance(value, np.ma.MaskedArray):  # what the mask hides would shape the mock
         raise _no_mock("masked array")

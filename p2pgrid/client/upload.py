@@ -11,8 +11,8 @@ from p2pgrid.client.door import Door
 from p2pgrid.client.values import Dataset
 
 
-async def upload(door: Door, dataset: Dataset, *, show: bool = True) -> dict[str, Any]:
-    """Stage every asset and mock, then create the dataset in one step; the answer describes it.
+async def upload(door: Door, dataset: Dataset, *, show: bool = True, verb: str = "dataset.create") -> dict[str, Any]:
+    """Stage every asset and mock, then create (or replace) the dataset in one step; the answer describes it.
 
     What was staged before a failure is cleared away by the domain; nothing of a half dataset is ever seen.
     """
@@ -25,7 +25,7 @@ async def upload(door: Door, dataset: Dataset, *, show: bool = True) -> dict[str
             assets.append({"name": asset.name, "description": asset.description, "data": data, "mock": mock})
             step(f"Uploading: {asset.name}", 1)
         created: dict[str, Any] = await door.call(
-            "dataset.create",
+            verb,
             name=dataset.name,
             description=dataset.description,
             citation=dataset.citation,

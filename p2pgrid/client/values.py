@@ -47,7 +47,11 @@ class Contributor(Shown):
 
 
 class Asset(Shown):
-    """One private object and its mock: a numpy array, a pandas frame, bytes, text, or JSON values."""
+    """One private object and its mock.
+
+    Numpy arrays, frames of pandas and polars, Arrow tables, images of PIL, bytes, text, and JSON values; a ``Path`` or
+    ``OnDisk`` for a file or a folder, which is read as it is sent and may be larger than memory.
+    """
 
     def __init__(self, name: str, data: Any, mock: Any = EMPTY, description: str = "") -> None:
         if not name or not isinstance(name, str):

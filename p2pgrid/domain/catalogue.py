@@ -1,89 +1,76 @@
-"""Every dataset of a domain by id, name, asset and tag, in memory: descriptions only, never their bytes."""
+"""Names and tags of a domain's datasets, in memory: what the grid may know, found at once however many there are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Final
 
-from p2pgrid.domain.models import AssetInfo, Dataset
-from p2pgrid.errors import InvalidInput, NotFound
-from p2pgrid.ids import normalise_tags
+from p2pgrid.errors import InvalidInput
+from p2pgrid.ids import Tag, normalise_tags
 from p2pgrid.records import MAX_TITLE
 
 MATCHES: Final = ("all", "any")
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
-    """An unchanging view; ``with_dataset`` and ``without`` give the next one."""
+class Entry:
+    """One dataset as the index knows it."""
 
-    datasets: tuple[Dataset, ...] = ()
-    _assets: dict[str, AssetInfo] = field(init=False, repr=False, compare=False)
+    id: str
+    name: str
+    tags: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        held = {asset.id: asset for dataset in self.datasets for asset in dataset.assets}
-        object.__setattr__(self, "_assets", held)
 
-    def with_dataset(self, dataset: Dataset) -> Catalogue:
-        """The catalogue after a dataset was created."""
-        return Catalogue((*self.datasets, dataset))
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An unchanging view, in order of making; ``with_entry`` and ``without`` give the next one."""
 
-    def without(self, an_id: str) -> Catalogue:
-        """The catalogue after a dataset was deleted."""
-        return Catalogue(tuple(dataset for dataset in self.datasets if dataset.id != an_id))
+    entries: Mapping[str, Entry] = field(default_factory=lambda: MappingProxyType({}))
 
-    def dataset(self, an_id: str) -> Dataset:
-        """The dataset of an id.  Raises ``NotFound``."""
-        for dataset in self.datasets:
-            if dataset.id == an_id:
-                return dataset
-        raise NotFound(f"There is no dataset {an_id} here.")
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Index:
+        """Of datasets in order of their making."""
+        return cls(MappingProxyType({entry.id: entry for entry in entries}))
 
-    def named(self, name: str) -> Dataset:
-        """The dataset of a name.  Raises ``NotFound``."""
-        for dataset in self.datasets:
-            if dataset.name == name:
-                return dataset
-        raise NotFound(f"There is no dataset named {name[:80]!r} here.")
+    def with_entry(self, entry: Entry) -> Index:
+        """The index after a dataset was made or renamed; it keeps its place."""
+        return Index(MappingProxyType({**self.entries, entry.id: entry}))
 
-    def asset(self, an_id: str) -> AssetInfo:
-        """The asset of an id.  Raises ``NotFound``."""
-        try:
-            return self._assets[an_id]
-        except KeyError:
-            raise NotFound(f"There is no asset {an_id} here.") from None
-
-    def digest(self, an_id: str) -> str | None:
-        """The digest of an asset's private content; ``None`` when it was deleted."""
-        asset = self._assets.get(an_id)
-        return asset.data.digest if asset else None
+    def without(self, an_id: str) -> Index:
+        """The index after a dataset was deleted."""
+        return Index(MappingProxyType({key: entry for key, entry in self.entries.items() if key != an_id}))
 
     def tags(self) -> list[str]:
         """Each tag once, in order of first use."""
-        return list(dict.fromkeys(tag for dataset in self.datasets for tag in dataset.tags))
+        return list(dict.fromkeys(tag for entry in self.entries.values() for tag in entry.tags))
+
+    def listed(self) -> int:
+        """How many datasets have a tag."""
+        return sum(bool(entry.tags) for entry in self.entries.values())
 
     def listings(self) -> list[tuple[str, bytes, str]]:
         """What the grid may know: (tag, 16 bytes of dataset id, title) for each tag of each dataset."""
         return [
-            (tag, bytes.fromhex(dataset.id), dataset.name[:MAX_TITLE])
-            for dataset in self.datasets
-            for tag in dataset.tags
+            (tag, bytes.fromhex(entry.id), entry.name[:MAX_TITLE])
+            for entry in self.entries.values()
+            for tag in entry.tags
         ]
 
-    def search(self, tags: Iterable[str], match: str = "all") -> list[dict[str, Any]]:
-        """Datasets that carry all (or any) of the tags, in the public form.
+    def matching(self, tags: Iterable[str], match: str = "all") -> list[str]:
+        """Ids of datasets that carry all (or any) of the tags, in order.
 
         Raises ``BadTag`` or ``InvalidInput``; no tags find nothing.
         """
         if match not in MATCHES:
             raise InvalidInput(f"match is {str(match)[:20]!r}; it must be one of {', '.join(MATCHES)}.")
-        wanted = set(normalise_tags(tags))
+        wanted: set[Tag] = set(normalise_tags(tags))
         if not wanted:
             return []
         found = []
-        for dataset in self.datasets:
-            held = wanted.intersection(dataset.tags)
+        for entry in self.entries.values():
+            held = wanted.intersection(entry.tags)
             if held == wanted or (match == "any" and held):
-                found.append(dataset.to_public())
+                found.append(entry.id)
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sqlite3
@@ -10,15 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from p2pgrid.crypto import Random
+from p2pgrid.domain.storage import migrate
 from p2pgrid.domain.storage.files import AssetFiles, file_name
-from p2pgrid.domain.storage.tables import SCHEMA, AssetRow, Base, MetaRow, read_json
+from p2pgrid.domain.storage.head import HeadFile
+from p2pgrid.domain.storage.tables import DAMAGED, AssetRow, MetaRow, read_json
 from p2pgrid.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 BUSY_SECONDS: Final = 10
 """How long a writer waits for another one."""
@@ -30,12 +35,16 @@ WRITES: Final = "p2pgrid_writes"
 class Storage:
     """A database and its asset files.  Nothing is touched before ``open``; every method blocks."""
 
-    def __init__(self, url: str, assets: Path, *, random: Random = secrets.token_bytes) -> None:
+    def __init__(
+        self, url: str, assets: Path, *, assets_url: str | None = None, random: Random = secrets.token_bytes
+    ) -> None:
+        """``assets_url``: where finished asset files lie, by fsspec; in the folder ``assets`` unless it is given."""
         try:
             self._url = make_url(url)
         except ArgumentError:
             raise StorageError("The database URL cannot be read.", fix="Write it as sqlite:///PATH.") from None
-        self.files = AssetFiles(assets)
+        self.files = AssetFiles(assets, assets_url)
+        self.head = HeadFile(assets.parent / "audit.head")
         self._random = random
         self._engine: Engine | None = None
 
@@ -61,7 +70,7 @@ class Storage:
             if node_key is not None:
                 self.belongs_to(node_key)
             with self.read() as session:
-                known = {name for row in session.scalars(select(AssetRow)) for name in names_of(row)}
+                known = set(session.scalars(select(AssetRow.id)))
             self.files.open(instance, known)
         except BaseException:
             self.close()
@@ -132,26 +141,37 @@ class Storage:
         return engine
 
     def _check_schema(self) -> str:
-        """The database's own id, after its tables were made or found to be of this version."""
+        """The database's own id, after its tables were made or brought to this version."""
         with self.write() as session:
-            tables = set(inspect(session.connection()).get_table_names())
-            ours = set(Base.metadata.tables)
-            if not tables & ours:
-                Base.metadata.create_all(session.connection())
+            revision = migrate.present(session.connection())
+            if revision is None:
+                migrate.create(session.connection())
                 instance = self._random(16).hex()
-                session.add_all([MetaRow(key="schema", value=str(SCHEMA)), MetaRow(key="instance", value=instance)])
+                session.add(MetaRow(key="instance", value=instance))
                 return instance
-            if MetaRow.__tablename__ not in tables:
-                raise StorageError("The database was not made by p2pgrid.", fix="Choose another database.")
-            schema = session.get(MetaRow, "schema")
+        if migrate.needs_steps(revision):
+            self._upgrade(revision)
+        with self.read() as session:
             row = session.get(MetaRow, "instance")
-            if schema is None or row is None or schema.value != str(SCHEMA):
-                found = schema.value if schema else "unknown"
-                raise StorageError(
-                    f"The database has schema {found}; this p2pgrid reads schema {SCHEMA}.",
-                    fix="Use the version of p2pgrid that made it, or launch with --reset to begin anew.",
-                )
+            if row is None:
+                raise StorageError("The database has no id: it is damaged.", fix=DAMAGED)
             return row.value
+
+    def _upgrade(self, revision: str) -> None:
+        """Bring the tables of an older p2pgrid to ours in one transaction; a SQLite file is copied first."""
+        database = self._url.database
+        with self._told(), self._open_engine().connect() as connection:
+            if self._url.get_backend_name() == "sqlite":
+                if database and database != ":memory:":
+                    kept = migrate.keep_copy(Path(database), revision)
+                    log.warning("the database is brought to a newer schema; a copy of the old one is %s", kept)
+                # A table that is made anew is dropped once: its rows must not take those of others along.
+                connection.connection.driver_connection.execute("PRAGMA foreign_keys = OFF")  # type: ignore[union-attr]
+            try:
+                with connection.execution_options(**{WRITES: True}).begin():
+                    migrate.upgrade(connection)
+            finally:
+                connection.invalidate()  # the next connection has its keys on again
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -6,16 +6,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
-from p2pgrid.assets import SUFFIX, AssetMeta
+from p2pgrid.assets import SUFFIX, AssetMeta, hasher
+from p2pgrid.domain.storage.shelves import shelf_at
 from p2pgrid.errors import InvalidInput, NotFound, StorageError, TooLarge
+from p2pgrid.stored import start_writing
 
 MAX_ASSET: Final = 64 << 30
 """Bytes of one asset."""
@@ -31,28 +32,35 @@ class AssetFiles:
     Raises ``StorageError`` when the disk refuses, with the folder's name and the system's words.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._staging = root / "staging"
+    def __init__(self, root: Path, url: str | None = None) -> None:
+        """``url``: where finished files lie, in ``root`` itself unless it is given."""
+        self.root, self._shelf = shelf_at(url, root)
+        self._staging = self.root / "staging"
+        self._growing: dict[str, _Growing] = {}
 
     def open(self, owner: str, known: Set[str]) -> int:
         """Make the folders, clear what a crash left, and give how many files that were.
 
-        ``owner``: the id of the database that ``known`` (names of files to keep) comes from.  A folder of another
+        ``owner``: the id of the database that ``known`` (ids of assets to keep) comes from.  A folder of another
         database is refused, so that a wrong database URL never costs anybody their data.
         """
         with _told(self.root):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._check_mark(owner)
+            self._shelf.open()
+            names = self._check_mark(owner)
             shutil.rmtree(self._staging, ignore_errors=True)
+            self._growing.clear()
             self._staging.mkdir(mode=0o700, exist_ok=True)
-            orphans = [path for path in self.root.iterdir() if path.is_file() and path.name not in {*known, MARK}]
-            for path in orphans:
-                path.unlink(missing_ok=True)
+            orphans = [name for name in names if name != MARK and not known & {name, name[:32]}]
+            for name in orphans:
+                self._shelf.delete(name)
             return len(orphans)
 
     def stage(self, upload: str, offset: int, data: bytes) -> int:
-        """Write a piece of an upload at its place; the answer is the upload's size so far."""
+        """Write a piece of an upload at its place; the answer is the upload's size so far.
+
+        One piece of an upload at a time.  Pieces that come in order are hashed as they come.
+        """
         if offset + len(data) > MAX_ASSET:
             raise TooLarge(f"An asset of over {MAX_ASSET} bytes cannot be kept.")
         path = self._staging / upload
@@ -61,10 +69,9 @@ class AssetFiles:
                 raise TooLarge(f"{MAX_UPLOADS} uploads are under way already.")
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
-                view = memoryview(data)
-                while view:
-                    written = os.pwrite(handle, view, offset)
-                    view, offset = view[written:], offset + written
+                _write_at(handle, data, offset)
+                start_writing(handle, offset, len(data))
+                self._growing.setdefault(upload, _Growing()).take(offset, data)
                 return os.fstat(handle).st_size
             finally:
                 os.close(handle)
@@ -77,7 +84,6 @@ class AssetFiles:
         path = self._staging / upload
         if meta.size == 0:
             self.stage(upload, 0, b"")
-        state = hashlib.blake2b(digest_size=32)
         with _told(path):
             try:
                 file = path.open("rb")
@@ -87,9 +93,9 @@ class AssetFiles:
                 size = os.fstat(file.fileno()).st_size
                 if size != meta.size:
                     raise InvalidInput(f"An upload has {size} bytes; its description says {meta.size}.")
-                while piece := file.read(PIECE):
-                    state.update(piece)
-                if state.hexdigest() != meta.digest:
+                growing = self._growing.get(upload)
+                digest = growing.digest(size) if growing else None
+                if (digest or _digest(file)) != meta.digest:
                     raise InvalidInput("An upload's bytes do not have the digest of its description.")
                 os.fsync(file.fileno())
 
@@ -97,16 +103,14 @@ class AssetFiles:
         """Move checked uploads (upload -> name) to their places, and make that durable."""
         with _told(self.root):
             for upload, name in moves.items():
-                os.replace(self._staging / upload, self.root / name)
-            handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+                self._shelf.take(self._staging / upload, name)
+                self._growing.pop(upload, None)
+            self._shelf.settle()
 
     def drop(self, uploads: Set[str]) -> None:
         """Forget uploads, if they are still there."""
         for upload in uploads:
+            self._growing.pop(upload, None)
             with _told(self._staging):
                 (self._staging / upload).unlink(missing_ok=True)
 
@@ -115,39 +119,76 @@ class AssetFiles:
         with _told(self._staging):
             return {entry.name: entry.stat().st_mtime for entry in os.scandir(self._staging)}
 
-    def path(self, name: str) -> Path:
-        """Where a file of that name is."""
-        return self.root / name
+    def path(self, name: str, digest: str | None = None) -> Path:
+        """A local file with the content of that name; it is brought near, and its digest checked, if it lies far."""
+        with _told(self.root / name):
+            return self._shelf.path(name, digest)
 
     def read(self, name: str, offset: int, limit: int) -> tuple[bytes, int]:
         """At most ``limit`` bytes from ``offset``, and the file's size."""
-        with _told(self.root / name), open(self.root / name, "rb", buffering=0) as file:
-            return os.pread(file.fileno(), limit, offset), os.fstat(file.fileno()).st_size
+        with _told(self.root / name):
+            return self._shelf.read(name, offset, limit)
 
     def delete(self, names: Set[str]) -> None:
         """Remove files, if they are there."""
         for name in names:
             with _told(self.root / name):
-                (self.root / name).unlink(missing_ok=True)
+                self._shelf.delete(name)
 
-    def _check_mark(self, owner: str) -> None:
-        mark = self.root / MARK
-        if mark.exists():
-            held = mark.read_text(encoding="utf-8").strip()
+    def _check_mark(self, owner: str) -> list[str]:
+        """Every name on the shelf, which is this database's.  Raises ``StorageError`` when it is another's."""
+        names = self._shelf.names()
+        if MARK in names:
+            held = self._shelf.read(MARK, 0, 64)[0].decode("utf-8", "replace").strip()
             if held == owner:
-                return
+                return names
             if held:  # an empty mark is one that a crash kept from being written
                 raise StorageError(
                     f"The assets in {self.root} belong to another database.",
                     fix="Give the node the database they belong to, or another folder for its assets.",
                 )
-        if any(path.is_file() and path.name != MARK for path in self.root.iterdir()):
+        if any(name != MARK for name in names):
             raise StorageError(
                 f"The files in {self.root} belong to no database that is known.",
                 fix="Give the node an empty folder for its assets, or the database these belong to.",
             )
-        mark.write_text(owner + "\n", encoding="utf-8")
-        mark.chmod(0o600)
+        self._shelf.write(MARK, f"{owner}\n".encode())
+        return names
+
+
+class _Growing:
+    """The digest of an upload so far, as long as its pieces come in order."""
+
+    __slots__ = ("_at", "_state")
+
+    def __init__(self) -> None:
+        self._state, self._at = hasher(), 0
+
+    def take(self, offset: int, data: bytes) -> None:
+        """Note a piece; one that overwrites what was hashed ends it."""
+        if offset == self._at:
+            self._state.update(data)
+            self._at += len(data)
+        elif offset < self._at:
+            self._at = -1
+
+    def digest(self, size: int) -> str | None:
+        """Of the whole upload of ``size`` bytes, unless a piece came out of order."""
+        return self._state.hexdigest() if self._at == size else None
+
+
+def _write_at(handle: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _digest(file: BinaryIO) -> str:
+    state = hasher()
+    while piece := file.read(PIECE):
+        state.update(piece)
+    return state.hexdigest()
 
 
 def file_name(asset: str, side: str, kind: str) -> str:

@@ -7,18 +7,16 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from p2pgrid.assets import AssetMeta
-from p2pgrid.domain import models, policies
+from p2pgrid.domain import jobs, models, policies
 from p2pgrid.domain.accounts import Role
 from p2pgrid.domain.audit import SealedEntry
+from p2pgrid.domain.notices import Notice
 from p2pgrid.domain.states import Status
 from p2pgrid.errors import P2PError, StorageError
-
-SCHEMA: Final = 1
-"""Raised with each change of the tables."""
 
 ID: Final = String(32)
 DAMAGED: Final = "Put back the newest backup of the node's home folder."
@@ -50,7 +48,17 @@ def read_json(text: str | bytes) -> Any:
 
 
 class Base(DeclarativeBase):
-    """Root of the tables."""
+    """Root of the tables.  After a change of any write a step: ``scripts/new_revision.py``."""
+
+    # A constraint without a name could not be changed later in SQLite.
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
 
 
 class MetaRow(Base):
@@ -77,6 +85,13 @@ class AccountRow(Base):
     created_at: Mapped[float] = mapped_column(Float)
     epoch: Mapped[int] = mapped_column(Integer)
     password_hash: Mapped[str] = mapped_column(Text)
+    active: Mapped[bool] = mapped_column(default=True)
+    mail: Mapped[bool] = mapped_column(default=True)
+    last_login: Mapped[float | None] = mapped_column(Float)
+    deleted_at: Mapped[float | None] = mapped_column(Float)
+    """Of a deleted account the row stays, without what tells of a person: requests and the audit log name it."""
+    reset_hash: Mapped[str | None] = mapped_column(String(64))
+    reset_until: Mapped[float | None] = mapped_column(Float)
 
     @readable
     def value(self) -> models.Account:
@@ -91,7 +106,63 @@ class AccountRow(Base):
             verify_key=self.verify_key,
             created_at=self.created_at,
             epoch=self.epoch,
+            active=self.active,
+            mail=self.mail,
+            last_login=self.last_login,
         )
+
+
+class LoginPlaceRow(Base):
+    """Where an account logged in from before: guesses from elsewhere do not keep its person out from there."""
+
+    __tablename__ = "login_places"
+
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    place: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seen_at: Mapped[float] = mapped_column(Float)
+
+
+class SettingRow(Base):
+    """A setting that an owner changed."""
+
+    __tablename__ = "settings"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[Any] = mapped_column(JSON)
+
+
+class NoticeRow(Base):
+    """Something that a person is told."""
+
+    __tablename__ = "notices"
+    __table_args__ = (Index("notices_by_account", "account", "position"),)
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, unique=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
+    kind: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[float] = mapped_column(Float)
+    read_at: Mapped[float | None] = mapped_column(Float)
+
+    @readable
+    def value(self) -> Notice:
+        """As a value."""
+        return Notice(self.id, self.kind, self.subject, self.created_at, self.read_at)
+
+
+class MailRow(Base):
+    """An e-mail that waits to be sent."""
+
+    __tablename__ = "mails"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    email: Mapped[str] = mapped_column(String(254))
+    kind: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(Text)
+    tries: Mapped[int] = mapped_column(Integer)
+    due_at: Mapped[float] = mapped_column(Float, index=True)
 
 
 class DatasetRow(Base):
@@ -109,6 +180,8 @@ class DatasetRow(Base):
     contributors: Mapped[list[dict[str, str]]] = mapped_column(JSON)
     created_at: Mapped[float] = mapped_column(Float)
     created_by: Mapped[str] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(Integer, default=1)
+    updated_at: Mapped[float | None] = mapped_column(Float)
     assets: Mapped[list[AssetRow]] = relationship(
         order_by="AssetRow.position", cascade="all, delete-orphan", lazy="selectin", passive_deletes=True
     )
@@ -126,8 +199,18 @@ class DatasetRow(Base):
             contributors=tuple(models.Contributor(**person) for person in self.contributors),
             created_at=self.created_at,
             created_by=self.created_by,
-            assets=tuple(asset.value() for asset in self.assets),
+            assets=tuple(asset.value() for asset in self.assets if asset.retired is None),
+            version=self.version,
+            updated_at=self.updated_at,
         )
+
+
+def read_texts(value: Any) -> tuple[str, ...]:
+    """A JSON column that is a list of texts.  Raises ``StorageError``."""
+    try:
+        return _texts(value)
+    except TypeError as error:
+        raise StorageError("A row of the database cannot be read: it is damaged.", fix=DAMAGED) from error
 
 
 def _texts(value: Any) -> tuple[str, ...]:
@@ -137,10 +220,10 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 class AssetRow(Base):
-    """An asset; its bytes are files named after its id."""
+    """An asset; its bytes are files named after its id.  One that was replaced stays while open requests name it."""
 
     __tablename__ = "assets"
-    __table_args__ = (UniqueConstraint("dataset", "name"),)
+    __table_args__ = (UniqueConstraint("dataset", "name", "version"),)
 
     id: Mapped[str] = mapped_column(ID, primary_key=True)
     dataset: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
@@ -149,12 +232,15 @@ class AssetRow(Base):
     description: Mapped[str] = mapped_column(Text)
     data: Mapped[dict[str, Any]] = mapped_column(JSON)
     mock: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    version: Mapped[int] = mapped_column(Integer, default=1)
+    retired: Mapped[int | None] = mapped_column(Integer)
 
     @readable
     def value(self) -> models.AssetInfo:
         """Without bytes."""
         mock = AssetMeta.from_wire(self.mock) if self.mock is not None else None
-        return models.AssetInfo(self.id, self.name, self.description, AssetMeta.from_wire(self.data), mock)
+        data = AssetMeta.from_wire(self.data)
+        return models.AssetInfo(self.id, self.name, self.description, data, mock, self.version, self.retired)
 
 
 class ProjectRow(Base):
@@ -192,13 +278,20 @@ class RequestRow(Base):
     runnable_source: Mapped[str] = mapped_column(Text)
     uses: Mapped[dict[str, Any]] = mapped_column(JSON)
     inputs: Mapped[dict[str, str]] = mapped_column(JSON)
+    input_policy: Mapped[Any] = mapped_column(JSON)
     output_policy: Mapped[Any] = mapped_column(JSON)
+    rules: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    """Rules that the owner set at the approval, besides those of the output policy and of the assets."""
+    policy_state: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     status: Mapped[str] = mapped_column(String(16))
     purpose: Mapped[str] = mapped_column(Text)
+    environment: Mapped[str] = mapped_column(String(64))
     denial: Mapped[str | None] = mapped_column(Text)
     requested_by: Mapped[str] = mapped_column(Text)
     verify_key: Mapped[str] = mapped_column(String(64))
     signature: Mapped[bytes] = mapped_column(LargeBinary)
+    statement: Mapped[bytes] = mapped_column(LargeBinary)
+    """What was signed, byte for byte; empty when the author's account was deleted, whose e-mail it holds."""
     requested_at: Mapped[float] = mapped_column(Float)
     updated_at: Mapped[float | None] = mapped_column(Float)
     mock_run: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
@@ -207,11 +300,13 @@ class RequestRow(Base):
     runnable: Mapped[bool] = mapped_column()
     failures: Mapped[int] = mapped_column(Integer)
     deposit: Mapped[str | None] = mapped_column(ID)
-    """The execution that waits to be released."""
+    """The execution that waits to be released: a deposit, or the run at the approval."""
+    note: Mapped[str] = mapped_column(Text, default="")
 
     @readable
     def value(self) -> models.CodeRequest:
         """As a value."""
+        state = policies.PolicyState.from_row(self.policy_state) if self.policy_state else None
         return models.CodeRequest(
             id=self.id,
             code_id=self.code_id,
@@ -220,10 +315,13 @@ class RequestRow(Base):
             source=self.source,
             runnable=self.runnable_source,
             uses=self.uses,
-            input_policy=policies.ExactMatch(self.inputs),
+            input_policy=policies.parse_input(self.input_policy, self.inputs),
             output_policy=policies.parse_output(self.output_policy),
+            rules=policies.parse_rules(self.rules),
+            policy_state=state,
             status=Status(self.status),
             purpose=self.purpose,
+            environment=self.environment,
             denial=self.denial,
             account=self.account,
             requested_by=self.requested_by,
@@ -232,8 +330,12 @@ class RequestRow(Base):
             updated_at=self.updated_at,
             mock_run=self.mock_run,
             private_run=self.private_run,
-            spending=policies.Spending(self.spent, self.deposit is not None, self.runnable),
+            spending=policies.Spending(
+                self.spent, self.deposit is not None, self.runnable, state is None or state.open
+            ),
             failures=self.failures,
+            ready=self.deposit,
+            note=self.note,
         )
 
 
@@ -249,12 +351,74 @@ class ExecutionRow(Base):
     serial: Mapped[int | None] = mapped_column(Integer)
     size: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[float] = mapped_column(Float)
+    given: Mapped[str] = mapped_column(String(64), default="")
+    """The digest of the values that its author handed in, if any."""
+    state: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """The state of a custom output policy once this is released."""
     result: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
 
     @readable
     def value(self) -> models.Execution:
         """Without the result."""
         return models.Execution(self.id, self.request, self.source, self.serial, self.size, self.created_at)
+
+
+class FloorRow(Base):
+    """Output rules under every request on an asset (by its name), or on all of a dataset (the empty name)."""
+
+    __tablename__ = "floors"
+
+    dataset: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
+    asset: Mapped[str] = mapped_column(String(200), primary_key=True)
+    rules: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    set_at: Mapped[float] = mapped_column(Float)
+    set_by: Mapped[str] = mapped_column(Text)
+
+
+class JobRow(Base):
+    """A job.  ``inputs``: what its call was given, as ``wire.pack_value`` has it."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("jobs_by_account", "account", "position"), Index("jobs_by_state", "state", "position"))
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, unique=True)
+    request: Mapped[str] = mapped_column(ForeignKey("requests.id"), index=True)
+    code_id: Mapped[str] = mapped_column(ID)
+    function: Mapped[str] = mapped_column(Text)
+    side: Mapped[str] = mapped_column(String(8))
+    inputs: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    state: Mapped[str] = mapped_column(String(16))
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
+    requested_by: Mapped[str] = mapped_column(Text)
+    queued_at: Mapped[float] = mapped_column(Float)
+    started_at: Mapped[float | None] = mapped_column(Float)
+    ended_at: Mapped[float | None] = mapped_column(Float)
+    execution: Mapped[str | None] = mapped_column(ID)
+    error: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
+    output: Mapped[str] = mapped_column(Text, default="")
+    tries: Mapped[int] = mapped_column(Integer, default=0)
+
+    @readable
+    def value(self) -> jobs.Job:
+        """Without the inputs."""
+        return jobs.Job(
+            id=self.id,
+            request=self.request,
+            code_id=self.code_id,
+            function=self.function,
+            side=jobs.Side(self.side),
+            state=jobs.State(self.state),
+            account=self.account,
+            requested_by=self.requested_by,
+            queued_at=self.queued_at,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            execution=self.execution,
+            error=self.error,
+            output=self.output,
+            tries=self.tries,
+        )
 
 
 class AuditRow(Base):

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from PIL import Image
 
-from p2pgrid.client.data import BUNDLED, load_source
+from p2pgrid.assets import OnDisk, dump
+from p2pgrid.client.data import BUNDLED, keep_source, load_source
 from p2pgrid.errors import InvalidInput, MissingExtra
 from p2pgrid.ids import normalise_tags
 
@@ -39,8 +42,28 @@ def test_each_kind_of_file_is_read_by_its_suffix(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(only(tmp_path / name), TABLE)
     assert only(tmp_path / "d.json") == {"a": [1, None]}
     assert only(tmp_path / "e.txt") == "é"
-    assert only(tmp_path / "f.bin") == b"\x00\x01"
-    assert only(tmp_path / "g") == b"no suffix"
+    for name, content in (("f.bin", b"\x00\x01"), ("g", b"no suffix")):
+        assert only(tmp_path / name) == OnDisk(tmp_path / name)
+        assert dump(only(tmp_path / name)).tobytes() == content
+    assert isinstance(only(tmp_path / "a.npy"), np.memmap)  # larger than memory is no matter
+
+
+def test_a_folder_an_image_and_any_file_are_kept_as_they_are(tmp_path: Path) -> None:
+    folder = tmp_path / "scans.2024"
+    folder.mkdir()
+    Image.new("L", (2, 2)).save(folder / "one.png")
+    assert load_source(str(folder)).assets == (("scans", OnDisk(folder, "folder")),)
+    assert load_source(str(folder)).name == "scans.2024"
+    assert dump(only(folder / "one.png")).kind == "image"
+    TABLE.to_csv(folder / "b.csv", index=False)
+    assert dump(dict(keep_source(str(folder / "b.csv"), "file").assets)["b"]).kind == "file"
+    for source, kind in ((folder, "file"), (folder / "b.csv", "folder"), (folder / "b.csv", "image"), (folder, "x")):
+        with pytest.raises(InvalidInput):
+            keep_source(str(source), kind)
+    pq = pa.Table.from_pandas(TABLE)
+    with pa.OSFile(str(tmp_path / "t.arrow"), "wb") as file, pa.ipc.new_file(file, pq.schema) as writer:
+        writer.write_table(pq)
+    assert only(tmp_path / "t.arrow").equals(pq)
 
 
 def test_each_array_of_an_archive_is_an_asset(tmp_path: Path) -> None:
@@ -112,7 +135,7 @@ def test_an_archive_named_as_one_array_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["missing.npy", ".", "", "x" * 5000, "a\x00b", "sklearn:nothing", "statsmodels:x", "digits"]
+    "source", ["missing.npy", "", "x" * 5000, "a\x00b", "sklearn:nothing", "statsmodels:x", "digits"]
 )
 def test_a_source_that_is_not_there_is_one_clear_error_that_names_what_is(source: str) -> None:
     with pytest.raises(InvalidInput) as caught:

@@ -281,7 +281,7 @@ def test_a_request_is_signed_by_who_asks() -> None:
     key, signature = asked.pop("key"), asked.pop("signature")
     assert key == WHO.public
     assert asked["project"] == project.id
-    crypto.verify(key, b"code-request", statement(**asked), signature)
+    crypto.verify(key, b"code-request", statement(node="", account="jane@caltech.edu", **asked), signature)
 
 
 def test_a_project_has_a_name_and_one_member() -> None:

@@ -69,7 +69,7 @@ async def test_a_data_scientist_sees_neither_private_bytes_nor_their_digest(owne
     for side in ("data", "private", "../data", ""):
         with pytest.raises((PrivateData, InvalidInput)):
             await scientist("asset.read", id=private["id"], side=side)
-    assert private["meta"]["digest"] not in repr(owner.service.search(["numbers"]))
+    assert private["meta"]["digest"] not in repr(await owner.service.search(["numbers"]))
 
 
 async def test_a_guest_sees_descriptions_and_no_mock(owner: Any, guest: Any) -> None:
@@ -164,7 +164,7 @@ async def test_the_catalogue_outlives_the_service(owner: Any, house: Any) -> Non
     await house.close()
     service = await house.open()
     assert service.tags() == ["one", "t0", "t1", "t2"]
-    assert [entry["name"] for entry in service.search(["one"])] == ["set 0", "set 1", "set 2"]
+    assert [entry["name"] for entry in await service.search(["one"])] == ["set 0", "set 1", "set 2"]
     assert service.listings()[3] == ("t1", bytes.fromhex(made[1]["id"]), "set 1")
 
 
@@ -188,7 +188,7 @@ async def test_a_caller_who_gives_up_leaves_rows_files_and_catalogue_in_step(own
     names = [dataset["name"] for dataset in await owner("dataset.list")]
     assert len(held_files(house)) == len(names)
     await house.close()
-    assert [entry.name for entry in (await house.open())._domain.catalogue.datasets] == names
+    assert [entry.name for entry in (await house.open())._domain.catalogue.index.entries.values()] == names
 
 
 async def test_reading_private_data_is_logged_once_a_session_not_once_a_piece(owner: Any) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from p2pgrid.assets import dump
 from p2pgrid.domain.storage import Storage
-from p2pgrid.domain.storage.tables import AssetRow, AuditRow, DatasetRow, MetaRow
+from p2pgrid.domain.storage.tables import AssetRow, AuditRow, DatasetRow
 from p2pgrid.errors import StorageError
 
 
@@ -77,20 +77,6 @@ def test_the_database_is_as_durable_as_it_promises(tmp_path: Path) -> None:
         assert ask("PRAGMA synchronous").scalar_one() == 2
         assert ask("PRAGMA foreign_keys").scalar_one() == 1
     storage.close()
-
-
-@pytest.mark.parametrize("schema", ["0", "2", "x", None])
-def test_another_schema_is_refused(tmp_path: Path, schema: str | None) -> None:
-    storage = opened(tmp_path)
-    with storage.write() as session:
-        row = session.get_one(MetaRow, "schema")
-        if schema is None:
-            session.delete(row)
-        else:
-            row.value = schema
-    storage.close()
-    with pytest.raises(StorageError, match="schema"):
-        opened(tmp_path)
 
 
 def test_somebody_elses_database_is_refused(tmp_path: Path) -> None:

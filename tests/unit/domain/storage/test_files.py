@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from p2pgrid import assets
-from p2pgrid.domain.storage import AssetFiles
+from p2pgrid.domain.storage import AssetFiles, shelves
 from p2pgrid.domain.storage import files as files_module
 from p2pgrid.domain.storage.files import file_name
-from p2pgrid.errors import InvalidInput, NotFound, StorageError, TooLarge
+from p2pgrid.errors import InvalidInput, MissingExtra, NotFound, StorageError, TooLarge
 
 META = assets.dump(b"0123456789").meta
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> AssetFiles:
-    held = AssetFiles(tmp_path / "assets")
+@pytest.fixture(params=["folder", "file", "memory"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> AssetFiles:
+    """Files in the folder itself, in another one, and in what fsspec calls memory."""
+    far = f"memory://{tmp_path.name}-{secrets.token_hex(4)}"
+    url = {"folder": None, "file": f"file://{tmp_path}/elsewhere", "memory": far}[request.param]
+    held = AssetFiles(tmp_path / "assets", url)
     held.open("owner", set())
     return held
 
@@ -71,15 +78,94 @@ def test_uploads_are_bounded(files: AssetFiles, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_opening_keeps_what_is_known_and_clears_the_rest(files: AssetFiles) -> None:
-    (files.root / "known.data.npy").write_bytes(b"k")
-    (files.root / "orphan.data.npy").write_bytes(b"o")
+    for name in ("known.data.npy", f"{'a' * 32}.data.npy", "orphan.data.npy"):
+        files._shelf.write(name, b"k")
     files.stage("half", 0, b"x")
-    assert AssetFiles(files.root).open("owner", {"known.data.npy"}) == 1
-    assert (files.root / "known.data.npy").exists()
+    assert files.open("owner", {"known.data.npy", "a" * 32}) == 1
+    assert sorted(files._shelf.names()) == [".belongs-to", f"{'a' * 32}.data.npy", "known.data.npy"]
     assert files.staged() == {}
     with pytest.raises(StorageError, match="another database"):
-        AssetFiles(files.root).open("somebody else", set())
+        files.open("somebody else", set())
 
 
 def test_names_tell_asset_side_and_kind() -> None:
     assert file_name("a" * 32, "mock", "frame") == "a" * 32 + ".mock.arrow"
+
+
+PIECES = ((0, b"0123"), (4, b"4567"), (8, b"89"))
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [PIECES, PIECES[::-1], (*PIECES, (0, b"0123")), ((0, b"xxxx"), *PIECES), (*PIECES[1:], *PIECES)],
+    ids=["in order", "backwards", "once more", "mended", "twice"],
+)
+def test_the_digest_is_of_what_lies_on_the_disk_however_it_came(files: AssetFiles, pieces: Any) -> None:
+    for offset, data in pieces:
+        files.stage("up", offset, data)
+    files.check("up", META)
+
+
+def test_a_piece_changed_after_it_was_hashed_is_noticed(files: AssetFiles) -> None:
+    for offset, data in (*PIECES, (2, b"!")):
+        files.stage("up", offset, data)
+    with pytest.raises(InvalidInput, match="digest"):
+        files.check("up", META)
+
+
+def placed(files: AssetFiles, content: bytes = b"0123456789") -> str:
+    files.stage("up", 0, content)
+    files.commit({"up": "a.data.bin"})
+    return "a.data.bin"
+
+
+def test_a_run_gets_a_local_file_wherever_the_asset_lies(files: AssetFiles) -> None:
+    name = placed(files)
+    assert files.path(name, META.digest).read_bytes() == b"0123456789"
+    assert files.path(name).read_bytes() == b"0123456789"
+    files.delete({name})
+    assert not list(files.root.rglob("a.data.bin"))
+
+
+def test_a_far_file_that_was_changed_is_not_run_on(tmp_path: Path) -> None:
+    files = AssetFiles(tmp_path, f"memory://{secrets.token_hex(8)}")
+    files.open("owner", set())
+    name = placed(files)
+    files._shelf.write(name, b"9876543210")
+    with pytest.raises(StorageError, match="digest"):
+        files.path(name, META.digest)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_far_files_used_longest_ago_give_room_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelves, "MAX_CACHE", 250)
+    files = AssetFiles(tmp_path, f"memory://{secrets.token_hex(8)}")
+    files.open("owner", set())
+    for age, name in enumerate(("first", "second", "third")):
+        files._shelf.write(name, bytes(100))
+        near = files.path(name)
+        os.utime(near, (age, age))
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["second", "third"]
+    assert files.path("first").read_bytes() == bytes(100)
+
+
+def test_a_far_place_that_needs_a_package_says_which(tmp_path: Path) -> None:
+    with pytest.raises(MissingExtra) as caught:
+        AssetFiles(tmp_path, "s3://key:secret@bucket/assets").open("owner", set())
+    assert "p2pgrid[s3]" in caught.value.fix
+    with pytest.raises(StorageError, match="nowhere") as told:
+        AssetFiles(tmp_path, "nowhere://user:hunter2@host").open("owner", set())
+    assert "hunter2" not in str(told.value)
+    with pytest.raises(StorageError, match="whole path"):
+        AssetFiles(tmp_path, "file:")
+
+
+def test_a_far_place_that_loses_bytes_is_noticed_before_a_dataset_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = AssetFiles(tmp_path, f"memory://{secrets.token_hex(8)}")
+    files.open("owner", set())
+    files.stage("up", 0, b"0123456789")
+    monkeypatch.setattr(MemoryFileSystem, "put_file", lambda self, source, name, **more: self.pipe_file(name, b"01"))
+    with pytest.raises(StorageError, match="whole"):
+        files.commit({"up": "a.data.bin"})
