@@ -50,8 +50,18 @@ class NodeSettings(BaseSettings):
     """The data owner's password; unset keeps what the database has, at first the default one."""
     database_url: SecretStr | None = None
     """Any SQLAlchemy URL; SQLite in the home folder when unset.  Secret: it may hold a password."""
+    assets_url: SecretStr | None = None
+    """Any fsspec URL for the assets' bytes, such as file:///PATH or s3://BUCKET/PATH; the home folder when unset."""
     allow_unsandboxed: bool = False
-    """Run approved code even where this machine cannot take its network and other processes away from it."""
+    """Run approved code also where nothing confines it; never code that nobody has read."""
+    mock_run: dict[str, int | float] = Field(default_factory=dict)
+    """Limits of runs on mocks that differ from the defaults, such as ``{"wall_seconds": 5}``."""
+    private_run: dict[str, int | float] = Field(default_factory=dict)
+    """The same for runs on private data."""
+    smtp_url: SecretStr | None = None
+    """The mail server for notifications: smtps://USER:PASSWORD@HOST:465, or smtp:// with STARTTLS; none when unset."""
+    smtp_from: str = ""
+    """The address that e-mails come from."""
     metrics: Literal["local", "all", "off"] = "local"
     """Who may read ``GET /metrics``: callers on this machine, everybody who reaches the port, or nobody."""
     log_json: bool = False

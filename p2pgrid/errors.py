@@ -222,6 +222,27 @@ class TooManyTries(LocalError):
     default_fix = "Wait as long as the cause says, then try again."
 
 
+class DamagedLog(LocalError):
+    """An audit log in which entries were changed, removed, inserted or moved."""
+
+    code = "P2P-0420"
+    default_fix = "Compare it with an exported copy; find out who could write to the node's database."
+
+
+class JobCancelled(LocalError):
+    """A job that somebody ended before it had a result."""
+
+    code = "P2P-0430"
+    default_fix = "Queue it again: job.retry(), or p2pgrid jobs retry JOB."
+
+
+class JobInterrupted(LocalError):
+    """A job whose node stopped while it ran."""
+
+    code = "P2P-0431"
+    default_fix = "Queue it again: job.retry(), or p2pgrid jobs retry JOB."
+
+
 class ForeignOrigin(NotAllowed):
     """A web page of another site tries to use the node through somebody's browser."""
 
@@ -283,6 +304,13 @@ class NotLoggedIn(NotAllowed):
 
     code = "P2P-0703"
     default_fix = "Log in first: p2pgrid.login(port=..., email=..., password=...)"
+
+
+class SessionEnded(NotLoggedIn):
+    """The session is over: by age, by silence, or because somebody ended it."""
+
+    code = "P2P-0704"
+    default_fix = "Log in again."
 
 
 class GatewayRefused(LocalError):

@@ -86,6 +86,11 @@ class Home:
         return self.path / "assets"
 
     @property
+    def environments(self) -> Path:
+        """Sets of packages for submitted code."""
+        return self.path / "environments"
+
+    @property
     def log(self) -> Path:
         """The log file of a detached node."""
         return self.path / "log"

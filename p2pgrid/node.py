@@ -9,6 +9,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from p2pgrid import __version__
@@ -16,10 +17,11 @@ from p2pgrid.config import NodeSettings
 from p2pgrid.dht import DhtNode
 from p2pgrid.dht.udp import inquiries
 from p2pgrid.domain.accounts import Role
-from p2pgrid.domain.runner import Runner
-from p2pgrid.domain.runner.confine import close_memory
-from p2pgrid.domain.service import DomainService
+from p2pgrid.domain.runner import TIERS, Runner
+from p2pgrid.domain.runner.inside.confine import close_memory
+from p2pgrid.domain.service import DomainLimits, DomainService, Post
 from p2pgrid.domain.storage import Storage
+from p2pgrid.environments import Environments
 from p2pgrid.errors import DefaultPassword, GatewayRefused, HomeInUse, NoBootstrap, NotAllowed, P2PError, PortTaken
 from p2pgrid.home import Home, RunState
 from p2pgrid.ids import Tag, normalise_tag, parse_node_id
@@ -37,6 +39,8 @@ JOIN_INTERVAL: Final = 20.0
 FIRST_SAVE: Final = 2.0
 SAVE_INTERVAL: Final = 120.0
 """Seconds between saves of the routing table and of the listings held for others."""
+MAIL_INTERVAL: Final = 10.0
+"""Seconds between looks into the queue of e-mails."""
 CONFLICT: Final = 409
 DUTY_PAUSE: Final = 5.0
 """Seconds before a duty that failed is tried again."""
@@ -47,8 +51,8 @@ MOST_ASKED: Final = 1000
 MOST_SECONDS: Final = 20.0
 """Seconds that one question of the owner to the grid takes at most; the link waits for 30."""
 CLOSE_TIMEOUT: Final = 5.0
-CONFINED: Final = ("rlimits", "no-network", "own-processes", "hidden")
-"""Measures without which a stranger's code is not run, unless the owner's settings say so."""
+CONFINED: Final = ("strong", "kernel")
+"""Tiers of confinement in which submitted code is run, unless the owner's settings say so."""
 
 
 class Node:
@@ -94,10 +98,12 @@ class Node:
         self.home.save_run(self._run_state())
         self._held.callback(self.home.clear_run)
         if self.settings.allow_unsandboxed:
-            log.warning("submitted code may run without full confinement: allow_unsandboxed is set")
+            log.warning("approved code may run without confinement: allow_unsandboxed is set")
         self.domain.on_change(self._changed.set)
         self._changed.set()
         duties = [self._announce, self._save]
+        if self.settings.smtp_url:
+            duties.append(self._send_mail)
         if self.settings.gateway:
             duties.append(self._join_gateway)
         for duty in duties:
@@ -110,27 +116,46 @@ class Node:
     async def _open_domain(self) -> DomainService:
         settings = self.settings
         # The keys of sibling nodes lie in the base folder too.
-        runner = Runner(hide=[self.home.path.parent], require=() if settings.allow_unsandboxed else CONFINED)
+        runner = self._runner = Runner(
+            hide=[self.home.path.parent],
+            accept=TIERS if settings.allow_unsandboxed else CONFINED,
+            environments=Environments(self.home.environments),
+        )
         self._held.push_async_callback(runner.close)
+        assets = settings.assets_url
         database = settings.database_url.get_secret_value() if settings.database_url else self.home.database_url
+        usual = DomainLimits()
+        limits = replace(
+            usual,
+            mock_run=usual.mock_run.changed(settings.mock_run),
+            private_run=usual.private_run.changed(settings.private_run),
+        )
         domain = DomainService(
-            Storage(database, self.home.assets),
+            Storage(database, self.home.assets, assets_url=assets.get_secret_value() if assets else None),
             runner,
             identity=self.identity,
             name=self.name,
             dev_mode=settings.dev_mode,
             loopback=settings.on_loopback,
+            limits=limits,
+            post=Post.parse(settings.smtp_url.get_secret_value(), settings.smtp_from) if settings.smtp_url else None,
         )
         await domain.open()
         self._held.push_async_callback(domain.close)
         password = settings.owner_password.get_secret_value() if settings.owner_password else None
         await domain.ensure_owner(settings.owner_email, password, self.home.owner().public)
+        await domain.note_settings(self._noted_settings())
         if not settings.on_loopback and await asyncio.to_thread(domain.has_default_password):
             raise DefaultPassword(
                 f"{self.name} is told to listen at {settings.host}, where others can reach it, and still has the"
                 " default password."
             )
         return domain
+
+    def _noted_settings(self) -> dict[str, Any]:
+        """What the audit log keeps of the settings: all but addresses of others, and no secret."""
+        noted = {"name", "host", "dev_mode", "owner_email", "allow_unsandboxed", "metrics"}
+        return {"version": __version__, **self.settings.model_dump(mode="json", include=noted)}
 
     async def _listen(self) -> tuple[HttpServer, DhtNode]:
         """HTTP and DHT on one port number; with port 0 the last one, so that others find us again, or a free one."""
@@ -170,6 +195,17 @@ class Node:
             self.home.keep_port(http.port)
             return http, dht
         raise PortTaken("No number was free for both UDP and TCP.")
+
+    def tell_confinement(self) -> None:
+        """Find out, beside everything else, how well submitted code is confined here, and log it."""
+        self._own(self._tell_confinement())
+
+    async def _tell_confinement(self) -> None:
+        tier = await self._runner.tier()
+        if tier.name == "strong":
+            log.info("submitted code is confined: tier strong")
+        else:
+            log.warning("submitted code is confined less than it could be: tier %s. %s", tier.name, tier.why)
 
     def _own(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -236,7 +272,7 @@ class Node:
             "uptime-seconds": round(time.time() - self.started, 1),
             "dht": self.dht_address,
             "peers": sum(peer.state != "offline" for peer in self.dht.peers()),
-            "datasets": len({dataset for _, dataset, _ in self.domain.listings()}),
+            "datasets": self.domain.listed(),
         }
 
     def identity_record(self) -> dict[str, Any]:
@@ -248,9 +284,9 @@ class Node:
         """The tags that the grid may know."""
         return [f"#{tag}" for tag in self.domain.tags()]
 
-    def search(self, tags: list[Tag], match: str) -> dict[str, Any]:
+    async def search(self, tags: list[Tag], match: str) -> dict[str, Any]:
         """What ``POST /search`` answers."""
-        datasets = self.domain.search(tags, match)
+        datasets = await self.domain.search(tags, match)
         return {"content": bool(datasets), "node-id": self.id, "name": self.name, "datasets": datasets}
 
     def _metrics_door(self) -> MetricsDoor | None:
@@ -269,7 +305,7 @@ class Node:
         connections, links = self.http.connections, self._links
         return [
             ("p2pgrid_uptime_seconds", "Seconds since the node came up.", time.time() - self.started),
-            ("p2pgrid_datasets", "Datasets with a tag.", len({d for _, d, _ in self.domain.listings()})),
+            ("p2pgrid_datasets", "Datasets with a tag.", self.domain.listed()),
             ("p2pgrid_links", "Links that are open.", links.links),
             ("p2pgrid_link_offences_total", "Links refused or cut by a fault of the peer.", links.counters.total()),
             ("p2pgrid_http_refused_connections_total", "TCP connections that were one too many.", connections.refused),
@@ -285,6 +321,8 @@ class Node:
             answer = await self.domain.call(peer, verb, args)
             if verb in ("auth.login", "auth.key"):
                 peer.trust()
+            elif verb == "auth.logout":
+                peer.distrust()
             return answer
         account = await self.domain.account(peer)
         if account is None or account.role < Role.DATA_OWNER:
@@ -367,6 +405,10 @@ class Node:
         await asyncio.to_thread(self.home.save_holdings, self.dht.holdings())
         self._saved = True
 
+    async def _send_mail(self) -> None:
+        if not await self.domain.send_mail():
+            await asyncio.sleep(MAIL_INTERVAL)
+
     async def _join_gateway(self) -> None:
         """Join, and again: it keeps the address alive and outlives the gateway's restarts."""
         body = {"node-id": self._gateway_name, "node-address": self.url, "record": self.identity_record()["record"]}
@@ -403,6 +445,7 @@ async def serve(settings: NodeSettings, home: Home, *, ready: Callable[[Node], N
     close_memory()
     raise_open_files()
     node = await Node.start(settings, home)
+    node.tell_confinement()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(LoopFaults(log))
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""Tables <-> bytes: pandas frames as Arrow IPC streams, and what a hostile stream may not do.
+"""Tables <-> bytes: frames of pandas and polars as Arrow IPC streams, and what a hostile stream may not do.
 
 Arrow lets a few bytes claim a lot of memory: compressed buffers, columns of nothing, views that share one text.
 A stream that uses such a thing is refused before it is read.
@@ -6,8 +6,9 @@ A stream that uses such a thing is refused before it is read.
 
 from __future__ import annotations
 
-import io
+import importlib
 import struct
+from collections.abc import Callable
 from typing import Any, Final
 
 from p2pgrid.errors import BadValue, Malformed, MissingExtra, Oversized, RemoteError
@@ -27,15 +28,32 @@ def frame_bytes(frame: Any) -> bytes:
         table = pyarrow.Table.from_pandas(frame)
     except (pyarrow.ArrowException, TypeError, ValueError) as error:
         raise BadValue(f"A table cannot be sent: {error}.") from error
+    return bytes(table_bytes(table))
+
+
+def polars_table(frame: Any) -> Any:
+    """A polars frame as an Arrow table.  Raises ``BadValue`` for columns of Python objects."""
+    import polars
+
+    arrow()
+    try:
+        return frame.to_arrow(compat_level=polars.CompatLevel.oldest())
+    except Exception as error:  # polars has its own tree of errors, and panics besides
+        raise BadValue(f"A table cannot be sent: {error}.") from error
+
+
+def table_bytes(table: Any) -> memoryview:
+    """An Arrow table as an Arrow IPC stream.  Raises ``BadValue`` for columns that cannot travel."""
+    pyarrow = arrow()
     unfit = [field for field in table.schema if not _travels(field.type)]
     if unfit:
         raise BadValue(f"A table cannot be sent: its column {unfit[0].name!r} is of Arrow type {unfit[0].type}.")
     if _null_cells(table) > MAX_NULL_CELLS:
         raise BadValue(f"A table cannot be sent: over {MAX_NULL_CELLS} cells lie in columns without any value.")
-    sink = io.BytesIO()
+    sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return sink.getvalue()
+    return memoryview(sink.getvalue())
 
 
 def frame_from_bytes(data: bytes | memoryview) -> Any:
@@ -43,12 +61,28 @@ def frame_from_bytes(data: bytes | memoryview) -> Any:
 
     Raises ``Malformed`` or ``Oversized`` for what ``frame_bytes`` never writes, ``MissingExtra`` without pandas.
     """
+    _need("pandas", "frames")
+    return _of(data, lambda table: table.to_pandas())
+
+
+def polars_from_bytes(data: bytes | memoryview) -> Any:
+    """A polars frame; as ``frame_from_bytes``."""
+    polars = _need("polars", "polars")
+    return _of(data, polars.from_arrow)
+
+
+def table_from_bytes(data: bytes | memoryview) -> Any:
+    """An Arrow table; as ``frame_from_bytes``."""
+    return _of(data, lambda table: table)
+
+
+def _of(data: bytes | memoryview, make: Callable[[Any], Any]) -> Any:
     pyarrow = arrow()
     try:
-        return _read(pyarrow, data)
+        return make(_read(pyarrow, data))
     except RemoteError:
         raise
-    except Exception as error:  # pyarrow and pandas raise whatever they like on damaged streams, OSError as well
+    except Exception as error:  # readers raise whatever they like on damaged streams, OSError as well
         raise Malformed("Bytes are no table.") from error
 
 
@@ -64,18 +98,23 @@ def _read(pyarrow: Any, data: bytes | memoryview) -> Any:
     if _null_cells(table) > MAX_NULL_CELLS:
         raise Oversized("A table has too many cells without any value.")
     table.validate(full=True)
-    return table.to_pandas()
+    return table
 
 
 def arrow() -> Any:
     """pyarrow with its ipc module.  Raises ``MissingExtra``."""
-    try:
-        import pandas  # noqa: F401
-        import pyarrow
-        import pyarrow.ipc
-    except ImportError as error:
-        raise MissingExtra("Tables need pandas and pyarrow, which are not installed.") from error
+    pyarrow = _need("pyarrow", "frames")
+    _need("pyarrow.ipc", "frames")
     return pyarrow
+
+
+def _need(module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        fix = f"Install it with: pip install 'p2pgrid[{extra}]'"
+        raise MissingExtra(f"Tables need {package}, which is not installed.", fix=fix) from error
 
 
 def _travels(kind: Any, inside: bool = False) -> bool:

@@ -8,20 +8,25 @@ import typer
 
 from p2pgrid import __version__
 from p2pgrid.cli import (
+    audit,
     check,
     datasets,
+    environments,
+    jobs,
     land,
     launch,
+    members,
     network,
-    people,
     ping,
     publish,
     requests,
+    rules,
     search,
     simulate,
     submit,
     swarm,
     tags,
+    told,
 )
 from p2pgrid.cli.ending import Grid
 
@@ -62,7 +67,12 @@ app.command("submit", epilog=submit.SUBMIT_EXAMPLES)(submit.submit)
 app.command("result", epilog=submit.RESULT_EXAMPLES)(submit.result)
 app.command("publish", epilog=publish.EXAMPLES)(publish.publish)
 app.add_typer(requests.app, name="requests")
-app.add_typer(people.app, name="accounts")
+app.add_typer(rules.app, name="rules")
+app.add_typer(environments.app, name="environments")
+app.add_typer(members.app, name="accounts")
+app.add_typer(told.notifications, name="notifications")
+app.add_typer(told.settings, name="settings")
+app.add_typer(jobs.app, name="jobs")
 app.command("swarm", epilog=swarm.EXAMPLES)(swarm.swarm)
 app.command("simulate", epilog=simulate.EXAMPLES)(simulate.simulate)
-app.command("audit", epilog=people.AUDIT_EXAMPLES)(people.audit)
+app.add_typer(audit.app, name="audit")

@@ -48,15 +48,23 @@ class Grid(TyperGroup):
 
 
 class Listing(TyperGroup):
-    """A group whose first command, ``list``, may be left out: ``datasets`` is ``datasets list``."""
+    """A group with a command that may be left out: ``datasets`` is ``datasets list``."""
+
+    usual = "list"
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put ``list`` where no other command of the group is named."""
+        """Put the usual command where no other one of the group is named."""
         named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
         if not named and not ctx.resilient_parsing:  # a shell that completes words asks for the commands
-            args = ["list", *args]
+            args = [self.usual, *args]
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed
+
+
+class Showing(Listing):
+    """The same for ``show``: ``audit`` is ``audit show``."""
+
+    usual = "show"
 
 
 def ended(work: Callable[[], object], *, as_json: bool) -> int:

@@ -262,8 +262,14 @@ def _keep_settings(plan: Plan) -> None:
         return
     kept = {**_saved(plan.home.config), "kind": plan.kind.value, **plan.given}
     # What JSON writes for texts, numbers, truth values and lists of texts is TOML as well.
-    lines = [f"{key} = {json.dumps(value)}\n" for key, value in kept.items() if not isinstance(value, dict)]
+    lines = [f"{key} = {_toml(value)}\n" for key, value in kept.items()]
     write_atomically(plan.home.config, "".join(lines).encode())
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value)
 
 
 def _about(plan: Plan, an_id: str, url: str, port: int, dht: str) -> dict[str, Any]:

@@ -71,3 +71,9 @@ def with_scheme(url: str | None) -> str | None:
 def examples(*lines: str) -> str:
     """An epilog with one example a line; the mark keeps the help from filling lines."""
     return "\n".join(["\b", "Examples:", *(f"  $ {line}" for line in lines)])
+
+
+Rules = Annotated[
+    list[str] | None,
+    typer.Option("--rule", help="A rule on what comes out, such as MinimumRows=10; repeatable.", metavar="RULE"),
+]

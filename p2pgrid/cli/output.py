@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
@@ -62,6 +62,11 @@ class Out:
         if self.speaks:
             print(clean(text, lines=lines), flush=True)
 
+    def write(self, text: str) -> None:
+        """A piece of the result, as it comes."""
+        if self.speaks:
+            print(clean(text, lines=True), end="", flush=True)
+
     def note(self, text: str, *, lines: bool = False) -> None:
         """A hint beside the result."""
         if self.speaks:
@@ -87,29 +92,29 @@ class Out:
         shown = [(name.replace("_", " "), value) for name, value in fields.items() if value not in (None, "", [], {})]
         self.table((title or "field", "value"), shown)
 
-    def code(self, source: str) -> None:
-        """Python source, highlighted where there are colours."""
-        if not self.speaks:
+    def code(self, source: str, language: str = "python") -> None:
+        """Source, highlighted where there are colours."""
+        if not (self.speaks and source):
             return
         from rich.syntax import Syntax
 
         text = clean(source, lines=True)
         terminal = console(sys.stdout)
         if terminal.is_terminal:
-            terminal.print(Syntax(text, "python", line_numbers=True, background_color="default"))
+            terminal.print(Syntax(text, language, line_numbers=language == "python", background_color="default"))
         else:
             print(text, flush=True)
 
     @contextmanager
-    def working(self, text: str) -> Iterator[None]:
-        """A spinner while something takes its time, where a person looks on."""
+    def working(self, text: str) -> Iterator[Callable[[str], None]]:
+        """A spinner while something takes its time, where a person looks on; what it gives changes its text."""
         if not (self.speaks and sys.stderr.isatty()):
-            yield
+            yield lambda text: None
             return
         from rich.text import Text
 
-        with console(sys.stderr).status(Text(clean(text))):
-            yield
+        with console(sys.stderr).status(Text(clean(text))) as status:
+            yield lambda text: status.update(Text(clean(text)))
 
     def mark(self, good: bool) -> str:
         """A verdict, in signs that the terminal can show."""

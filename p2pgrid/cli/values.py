@@ -102,10 +102,12 @@ def _has_index(table: Any) -> bool:
 
 def literal_or_file(text: str) -> Any:
     """What an owner deposits: a file's value, or a JSON literal.  Raises ``InvalidInput``."""
+    from p2pgrid.assets import OnDisk
     from p2pgrid.client.data import load_source
 
     if Path(text).expanduser().is_file():
-        assets = dict(load_source(text).assets)
+        read = load_source(text).assets
+        assets = {name: value.path.read_bytes() if isinstance(value, OnDisk) else value for name, value in read}
         return next(iter(assets.values())) if len(assets) == 1 else assets
     try:
         return json.loads(text)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from p2pgrid import crypto
-from p2pgrid.client.bridge import Bridge, bridged, bridged_property
+from p2pgrid.client.audit import Audit
+from p2pgrid.client.bridge import Bridge, Here, bridged, bridged_property
 from p2pgrid.client.door import Door
 from p2pgrid.client.functions import GridFunction
 from p2pgrid.client.held import HeldDataset, HeldDatasets
+from p2pgrid.client.jobs import Job, Jobs
+from p2pgrid.client.people import PeopleCalls
+from p2pgrid.client.policies import rule_wires
 from p2pgrid.client.projects import Project, Projects
 from p2pgrid.client.requests import Request, Requests, UserCode, UserCodes, submit
 from p2pgrid.client.show import Row, Shown, ShownList
 from p2pgrid.client.upload import upload
 from p2pgrid.client.values import Dataset
+from p2pgrid.domain.policies import Rule
 from p2pgrid.errors import BadAddress, NotFound, WrongLogin
 from p2pgrid.ids import NodeId
 
@@ -37,38 +42,23 @@ class Metadata(Shown):
         return self._raw
 
 
-class Account(Row):
-    """Somebody who may log in to a domain."""
+class RuleSets(ShownList[Row]):
+    """Output rules that hold for every request on a dataset, or on one asset of it."""
+
+    columns = ("dataset_name", "asset", "rules", "set_by", "set_at")
 
 
-class Accounts(ShownList[Account]):
-    """The accounts of a domain."""
-
-    columns = ("name", "email", "role", "created_at", "id")
-
-
-class AuditEntry(Row):
-    """Something that happened at a domain."""
+def rule_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """One set of rules, in words."""
+    return {**raw, "rules": "; ".join(str(line) for line in raw["words"])}
 
 
-class AuditLog(ShownList[AuditEntry]):
-    """What happened at a domain, newest first."""
-
-    columns = ("seq", "time", "actor", "action", "subject")
-
-
-class DomainClient(Shown):
+class DomainClient(PeopleCalls, Shown):
     """What ``login`` returns: one person's way into one domain."""
 
     def __init__(self, door: Door, bridge: Bridge, metadata: Mapping[str, Any], account: Mapping[str, Any] | None):
-        self.door = door
-        self._bridge_used = bridge
+        super().__init__(door, bridge, account)
         self.metadata = Metadata(metadata)
-        self.account = account
-
-    @property
-    def _bridge(self) -> Bridge:
-        return self._bridge_used
 
     @property
     def id(self) -> str:
@@ -95,41 +85,37 @@ class DomainClient(Shown):
         """Whether this account may read private data and decide on requests."""
         return self.role in ("data owner", "admin")
 
-    @bridged
-    async def register(
-        self, name: str, email: str, password: str, institution: str = "", website: str = "", role: str | None = None
-    ) -> Account:
-        """Make an account, a data scientist's unless ``role`` says otherwise; owners only."""
-        details: dict[str, Any] = {
-            "name": name,
-            "email": email,
-            "password": password,
-            "institution": institution,
-            "website": website,
-        }
-        if role:
-            details["role"] = role
-        return Account(await self.door.call("account.register", **details))
-
-    @bridged
-    async def set_password(self, old: str, new: str) -> None:
-        """Change one's own password."""
-        await self.door.call("account.set_password", old=old, new=new)
-
-    @bridged_property
-    async def accounts(self) -> Accounts:
-        """Every account of the domain; owners only."""
-        return Accounts([Account(raw) for raw in await self.door.call("account.list")])
-
     @bridged_property
     async def datasets(self) -> HeldDatasets:
         """What the domain holds: names, shapes, mocks."""
-        return HeldDatasets([HeldDataset(self, raw) for raw in await self.door.rows("dataset.list")])
+        return await self._datasets()
+
+    @bridged
+    async def search_datasets(self, text: str = "", *, tags: Iterable[str] = (), match: str = "all") -> HeldDatasets:
+        """Datasets that have every word of ``text`` in name, tags or description, and all (or any) of the tags.
+
+        A word is found by its beginning.  The domain does the search; many datasets need not come here.
+        """
+        return await self._datasets(text=text, tags=list(tags), match=match)
+
+    async def _datasets(self, **wanted: Any) -> HeldDatasets:
+        # What is left out of a brief row is asked for when it is first looked at, which needs a bridge that waits.
+        rows = await self.door.datasets(brief=not isinstance(self._bridge, Here), **wanted)
+        return HeldDatasets([HeldDataset(self, raw) for raw in rows])
 
     @bridged
     async def upload_dataset(self, dataset: Dataset, *, progress: bool = True) -> HeldDataset:
         """Bring a dataset to the domain: all of it or nothing.  Owners only; the name must be new."""
         return HeldDataset(self, await upload(self.door, dataset, show=progress))
+
+    @bridged
+    async def replace_dataset(self, dataset: Dataset, *, progress: bool = True) -> HeldDataset:
+        """Make the next version of the dataset of that name, with these assets: all of it or nothing.  Owners only.
+
+        Equal assets stay the same; requests that are open go on with the version that they were written for.
+        What is said of the dataset stays; see ``HeldDataset.update``.
+        """
+        return HeldDataset(self, await upload(self.door, dataset, show=progress, verb="dataset.replace"))
 
     @bridged_property
     async def projects(self) -> Projects:
@@ -159,15 +145,32 @@ class DomainClient(Shown):
             raise NotFound(f"{len(found) or 'No'} requests here have an id that starts with {id!r}.")
         return Request(self, found[0])
 
+    @bridged
+    async def set_rules(self, dataset: HeldDataset, *rules: Rule, asset: str = "") -> RuleSets:
+        """Set the output rules under every request on a dataset, or on one ``asset`` of it; without any, none."""
+        wires = rule_wires(rules)
+        raw = await self.door.call("rules.set", dataset=dataset.id, asset=asset, rules=wires)
+        return RuleSets(Row(rule_fields(item)) for item in raw)
+
+    @bridged_property
+    async def rules(self) -> RuleSets:
+        """The output rules that are set here under every request on a dataset."""
+        return RuleSets(Row(rule_fields(item)) for item in await self.door.call("rules.list"))
+
     @bridged_property
     async def code(self) -> UserCodes:
         """Submitted functions, each callable by its name."""
         return UserCodes([UserCode(self, raw) for raw in await self.door.rows("code.list")])
 
-    @bridged
-    async def audit(self, limit: int = 100) -> AuditLog:
-        """The newest entries of the domain's audit log; owners only."""
-        return AuditLog([AuditEntry(raw) for raw in await self.door.call("audit.list", limit=limit)])
+    @bridged_property
+    async def jobs(self) -> Jobs:
+        """Queued, running and ended jobs: all for an owner, one's own for a data scientist."""
+        return Jobs([Job(self, raw) for raw in await self.door.call("job.list")])
+
+    @property
+    def audit(self) -> Audit:
+        """The domain's audit log; owners only.  ``client.audit()`` gives the newest entries."""
+        return Audit(self)
 
     @bridged
     async def close(self) -> None:
@@ -196,7 +199,8 @@ async def open_client(
     from p2pgrid.link.http import connect
 
     identity = key or crypto.Identity.generate(secrets.token_bytes)
-    door = Door(await connect(url, identity, expect=expect, timeout=timeout), identity)
+    link = await connect(url, identity, expect=expect, timeout=timeout)
+    door = Door(link, identity, link.peer_id.hex())
     try:
         account = None
         if email is not None:

@@ -12,10 +12,13 @@ import io
 import shutil
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from itertools import islice
+from typing import Any, ClassVar, Final, Generic, TypeVar, overload
 
 T = TypeVar("T", bound="Shown")
 
+SHOWN_ROWS: Final = 100
+"""Rows that a list shows of itself."""
 _STYLE = "border-collapse:collapse;font-family:sans-serif;font-size:13px;margin:4px 0"
 _CELL = "text-align:left;padding:3px 10px;border-bottom:1px solid #ccc;vertical-align:top"
 _UNSHOWN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
@@ -48,7 +51,7 @@ def table_text(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str
 
     table = Table(title=Text(clean(title)) if title else None, title_justify="left", box=box.ROUNDED)
     for column in columns:
-        table.add_column(Text(column), overflow="fold")
+        table.add_column(Text(clean(column)), overflow="fold")
     for row in rows:
         table.add_row(*(Text(clean(cell)) for cell in row))
     out = io.StringIO()
@@ -68,9 +71,36 @@ def table_html(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str
     return f'<table style="{_STYLE}">{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
+class Code(str):
+    """Python source: highlighted where it is shown as HTML.  ``Diff`` is the same for a diff."""
+
+    __slots__ = ()
+    language = "python"
+
+
+class Diff(Code):
+    """A unified diff."""
+
+    __slots__ = ()
+    language = "diff"
+
+
+def code_html(source: str, language: str = "python") -> str:
+    """Source as static HTML: colours are in the tags, nothing is loaded, nothing runs."""
+    from rich.console import Console
+    from rich.syntax import Syntax
+
+    text = Syntax("", language, theme="friendly", background_color="default").highlight(clean(source, lines=True))
+    console = Console(file=io.StringIO(), record=True, force_jupyter=False, force_terminal=False)
+    console.print(text, soft_wrap=True)
+    return console.export_html(inline_styles=True, code_format='<pre style="margin:0">{code}</pre>')
+
+
 def _cell_html(cell: Any) -> str:
     if isinstance(cell, ShownList):
         return cell._repr_html_()
+    if isinstance(cell, Code):
+        return code_html(cell, cell.language)
     text = html.escape(clean(cell, lines=True))
     return f'<pre style="margin:0">{text}</pre>' if "\n" in text else text
 
@@ -95,7 +125,11 @@ class Shown:
 
 
 def _kind(value: Any) -> str:
-    return type(value).__name__ if isinstance(value, (int, float, bool, list, tuple, dict)) else "str"
+    return (
+        type(value).__name__
+        if not isinstance(value, str) and isinstance(value, (int, float, bool, list, tuple, dict))
+        else "str"
+    )
 
 
 class Row(Shown, Mapping[str, Any]):
@@ -165,7 +199,11 @@ class ShownList(Sequence[T], Generic[T]):
         raise KeyError(f"nothing here has the id {an_id!r}")
 
     def __repr__(self) -> str:
-        return table_text(self.columns, self.rows(), f"{type(self).__name__} ({len(self)})")
+        return table_text(self.columns, islice(self.rows(), SHOWN_ROWS), self._title())
 
     def _repr_html_(self) -> str:
-        return table_html(self.columns, self.rows(), f"{type(self).__name__} ({len(self)})")
+        return table_html(self.columns, islice(self.rows(), SHOWN_ROWS), self._title())
+
+    def _title(self) -> str:
+        title = f"{type(self).__name__} ({len(self)})"
+        return title if len(self) <= SHOWN_ROWS else f"{title}: the first {SHOWN_ROWS}; see others by [{SHOWN_ROWS}:]"

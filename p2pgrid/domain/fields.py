@@ -70,6 +70,13 @@ class Args:
             raise self._bad(name, f"a whole number from {low} to {high}")
         return value
 
+    def flag(self, name: str) -> bool:
+        """Yes or no; no when it is not given."""
+        value = self._raw.get(name, False)
+        if type(value) is not bool:
+            raise self._bad(name, "true or false")
+        return value
+
     def blob(self, name: str, most: int, *, least: int = 0) -> bytes:
         """``least`` to ``most`` bytes.  Raises ``TooLarge`` above."""
         value = self._raw.get(name)

@@ -12,7 +12,8 @@ from typing import Any
 
 from p2pgrid.assets import AssetMeta
 from p2pgrid.domain.accounts import Role
-from p2pgrid.domain.policies import ExactMatch, OutputPolicy, Spending
+from p2pgrid.domain.measures import coarse_run
+from p2pgrid.domain.policies import InputPolicy, OutputPolicy, PolicyState, Rule, Spending
 from p2pgrid.domain.states import Status
 
 
@@ -21,7 +22,8 @@ class Account:
     """A person here.  The password's hash is not part of it: it never leaves the storage.
 
     ``verify_key``: the Ed25519 key, in hexadecimal, that logs in without a password.  ``epoch`` rises with each change
-    of the password and ends the sessions that began before.
+    of the password and ends the sessions that began before.  Who is not ``active`` cannot log in.  ``mail``: whether
+    they want their notifications as e-mails too.
     """
 
     id: str
@@ -33,6 +35,9 @@ class Account:
     verify_key: str | None
     created_at: float
     epoch: int
+    active: bool
+    mail: bool
+    last_login: float | None
 
     def to_wire(self) -> dict[str, Any]:
         """For the person and for owners."""
@@ -45,6 +50,9 @@ class Account:
             "website": self.website,
             "verify_key": self.verify_key,
             "created_at": moment(self.created_at),
+            "active": self.active,
+            "mail": self.mail,
+            "last_login": None if self.last_login is None else moment(self.last_login),
         }
 
 
@@ -63,13 +71,18 @@ class Contributor:
 
 @dataclass(frozen=True, slots=True)
 class AssetInfo:
-    """One private object of a dataset and its mock, without their bytes."""
+    """One private object of a dataset and its mock, without their bytes.
+
+    ``version``: of the dataset in which it came.  ``retired``: the one that replaced it; it is kept for requests only.
+    """
 
     id: str
     name: str
     description: str
     data: AssetMeta
     mock: AssetMeta | None
+    version: int = 1
+    retired: int | None = None
 
     def to_wire(self, *, private: bool) -> dict[str, Any]:
         """The digest of private content is for its owner only: it would confirm a guess of that content."""
@@ -77,7 +90,14 @@ class AssetInfo:
         if not private:
             del meta["digest"]
         mock = self.mock.to_wire() if self.mock else None
-        return {"id": self.id, "name": self.name, "description": self.description, "meta": meta, "mock": mock}
+        return {
+            "id": self.id,
+            "name": self.name,
+            "description": self.description,
+            "meta": meta,
+            "mock": mock,
+            "version": self.version,
+        }
 
     def to_public(self) -> dict[str, Any]:
         """For the search of the JSON door."""
@@ -99,6 +119,8 @@ class Dataset:
     created_at: float
     created_by: str
     assets: tuple[AssetInfo, ...]
+    version: int = 1
+    updated_at: float | None = None
 
     def to_wire(self, *, private: bool) -> dict[str, Any]:
         """``private``: for an owner."""
@@ -112,6 +134,8 @@ class Dataset:
             "contributors": [person.to_wire() for person in self.contributors],
             "created_at": moment(self.created_at),
             "created_by": self.created_by,
+            "version": self.version,
+            "updated_at": None if self.updated_at is None else moment(self.updated_at),
             "assets": [asset.to_wire(private=private) for asset in self.assets],
         }
 
@@ -152,9 +176,11 @@ class Project:
 class CodeRequest:
     """A function that waits for, or has got, its verdict.
 
-    ``source`` is what was sent, ``runnable`` what runs.  ``purpose`` is the requester's reason, ``denial`` the owner's.
+    ``source`` is what was sent, ``runnable`` what runs.  ``environment`` names the packages that it runs with; empty
+    for the node's own.  ``purpose`` is the requester's reason, ``denial`` the owner's.
     ``mock_run`` and ``private_run`` report on runs; the private one may tell of the data and is for owners.
-    ``failures`` counts private runs without a result since the approval.
+    ``failures`` counts private runs without a result since the approval.  ``rules``: those the owner set at the
+    approval.  ``ready``: the execution that waits to be released.
     """
 
     id: str
@@ -164,10 +190,13 @@ class CodeRequest:
     source: str
     runnable: str
     uses: Mapping[str, Any]
-    input_policy: ExactMatch
+    input_policy: InputPolicy
     output_policy: OutputPolicy
+    rules: tuple[Rule, ...]
+    policy_state: PolicyState | None
     status: Status
     purpose: str
+    environment: str
     denial: str | None
     account: str
     requested_by: str
@@ -178,6 +207,9 @@ class CodeRequest:
     private_run: Mapping[str, Any] | None
     spending: Spending
     failures: int
+    ready: str | None
+    note: str = ""
+    """What became of its inputs since it was sent."""
 
     def to_wire(self, *, private: bool) -> dict[str, Any]:
         """For its author, or ``private``: for an owner."""
@@ -188,22 +220,28 @@ class CodeRequest:
             "name": self.function,
             "code": self.source,
             "inputs": dict(self.input_policy.inputs),
-            "input_policy": self.input_policy.kind,
+            "input_policy": self.input_policy.to_wire(),
             "output_policy": self.output_policy.to_wire(),
             "status": self.status.value,
             "reason": self.denial or "",
             "purpose": self.purpose,
+            "environment": self.environment,
             "requested_by": self.requested_by,
             "requesting_user_verify_key": self.verify_key,
             "request_time": moment(self.requested_at),
             "updated_at": None if self.updated_at is None else moment(self.updated_at),
-            "mock_run": None if self.mock_run is None else dict(self.mock_run),
+            "mock_run": _shown(self.mock_run, private),
             "imports": list(self.uses.get("imports", ())),
             "calls": list(self.uses.get("calls", ())),
             "released": self.spending.spent,
+            "tier": _tier(self.private_run or self.mock_run or {}),
+            "rules": [rule.to_wire() for rule in self.rules],
+            "policy_state": self.policy_state.public if self.policy_state else "",
+            "note": self.note,
         }
         if private:
-            answer["private_run"] = None if self.private_run is None else dict(self.private_run)
+            answer["private_run"] = _shown(self.private_run, private)
+            answer["ready"] = self.ready
         return answer
 
     def to_code(self) -> dict[str, Any]:
@@ -215,6 +253,7 @@ class CodeRequest:
             "request": self.id,
             "status": self.status.value,
             "approved": self.status is Status.APPROVED,
+            "values": [*self.input_policy.constants, *self.input_policy.user_owned],
         }
 
 
@@ -232,6 +271,18 @@ class Execution:
     def to_wire(self) -> dict[str, Any]:
         """What a call of code answers."""
         return {"execution": self.id, "size": self.size}
+
+
+def _shown(run: Mapping[str, Any] | None, private: bool) -> dict[str, Any] | None:
+    """A report on a run; its measures are coarse but for owners."""
+    if run is None:
+        return None
+    return dict(run) if private else coarse_run(run)
+
+
+def _tier(report: Mapping[str, Any]) -> str:
+    """The tier that a run was confined in; empty for one that did not come to it."""
+    return str(report.get("tier", "")) if report.get("confinement") else ""
 
 
 def moment(seconds: float) -> dt.datetime:

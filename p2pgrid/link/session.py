@@ -306,7 +306,8 @@ class Session:
             self._channel.fail(call.id, InternalError("The node failed at this call.").to_wire())
 
     async def _named(self, packed: bytes) -> dict[str, Any]:
-        unpack = partial(wire.unpack_value, packed, limit=MAX_FRAME, items=self._channel.allowance.values)
+        values = self._channel.allowance.values
+        unpack = partial(wire.unpack_value, packed, limit=MAX_FRAME, items=values, build=False)
         args = await asyncio.to_thread(unpack) if len(packed) > LARGE_ARGS else unpack()
         if not isinstance(args, dict) or not all(isinstance(name, str) for name in args):
             raise InvalidInput("The arguments of a call are no map of names.")

@@ -108,13 +108,15 @@ def _must_exist(command: Any, line: str, name: str) -> None:
         pytest.fail(f"{name}: {line!r} is no command line")
     while getattr(command, "commands", None) and words and WORD.fullmatch(words[0]):
         known = command.commands
-        if words[0] not in known and "list" in known:  # a group's list may be left out
-            command = known["list"]
+        usual = getattr(command, "usual", "list")
+        if words[0] not in known and usual in known:  # a group's usual command may be left out
+            command = known[usual]
             break
         assert words[0] in known, f"{name}: {line!r} names no command"
         command, words = known[words[0]], words[1:]
-    if "list" in getattr(command, "commands", {}):
-        command = command.commands["list"]
+    usual = getattr(command, "usual", "list")
+    if usual in getattr(command, "commands", {}):
+        command = command.commands[usual]
     options = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
     for word in words:
         flag = word.partition("=")[0]

@@ -20,7 +20,9 @@ FLOORS = {
     "p2pgrid.config": 0.0,
     "p2pgrid.ids": 0.0,
     "p2pgrid.crypto": 1.0,
+    "p2pgrid.stored": 1.0,
     "p2pgrid.tables": 1.0,
+    "p2pgrid.columns": 1.0,
     "p2pgrid.wire": 1.0,
     "p2pgrid.records": 1.0,
     "p2pgrid.assets": 1.0,
@@ -29,6 +31,7 @@ FLOORS = {
     "p2pgrid.domain": 2.0,
     "p2pgrid.project": 2.0,
     "p2pgrid.home": 3.0,
+    "p2pgrid.environments": 3.0,
     "p2pgrid.metrics": 3.0,
     "p2pgrid.logs": 3.0,
     "p2pgrid.loop": 3.0,
@@ -264,4 +267,4 @@ def test_the_walk_sees_imports_where_they_hide() -> None:
     assert "p2pgrid.client.domain" not in imports("p2pgrid.client.held"), "an import for types only"
     assert "asyncio" in imports("p2pgrid.client.door")
     assert floor("p2pgrid.dht.routing") == 2.0
-    assert floor("p2pgrid.domain.runner.worker") == 3.0
+    assert floor("p2pgrid.domain.runner.inside.worker") == 3.0

@@ -26,6 +26,20 @@ def fails(ages):
     print("got \\x1b[32m", len(ages))
     raise ValueError("no \\x1b[31m way")
 
+def scaled(ages, factor, plus):
+    return float(ages.sum() * factor + plus)
+
+class Counted(CustomOutputPolicy):
+    def __init__(self, n_calls=1):
+        self.n_calls, self.done = n_calls, 0
+
+    def is_valid(self, context):
+        return self.done < self.n_calls
+
+    def apply_to_output(self, context, outputs, update_policy=True):
+        self.done += 1
+        return [self.done, outputs]
+
 def talks(ages):
     print("saw", len(ages))
     return len(ages)
@@ -210,3 +224,43 @@ def test_publishing_twice_under_one_name_changes_nothing(grid: Any, bob: Any) ->
 
     again.is_one_message("P2P-0401", 1, "'ages'")
     assert grid.json("datasets", "--node", "Bob") == before
+
+
+def test_policies_from_a_shell(grid: Any, bob: Any) -> None:
+    study = grid.base.parent / "study.py"
+    words = ("--constant", "plus=0.5", "--own", "factor=int:2")
+    words += ("--output-policy", f"{study}:Counted", "--policy-arg", "n_calls=2")
+    request = submit(grid, bob, "scaled", *words)
+    assert request["mock_run"]["policy"] == "would be released"
+    shown = grid.json("requests", "show", request["id"], "--node", "Bob")["request"]
+    assert "plus is fixed: 0.5." in shown["review"]["lets_in"]
+    assert "Counted(n_calls=2) decides" in shown["review"]["lets_out"][0]
+    grid.json("requests", "approve", request["id"], "--rule", "MaximumResultSize:values=3", "--node", "Bob")
+    result(grid, bob, request).is_one_message("P2P-0002", 2, "value of your own for factor", "--value factor=")
+    total = float(np.arange(20, 60).sum())
+    for count, factor in ((1, 3), (2, 5), (2, 5)):
+        found = json.loads(result(grid, bob, request, "--value", f"factor={factor}", "--json").out)
+        assert found["result"]["value"] == [count, total * factor + 0.5]
+
+
+def test_an_owner_sets_rules_on_a_dataset_and_a_row_is_kept_back(grid: Any, bob: Any) -> None:
+    (held,) = grid.json("rules", "set", "ages", "NoAssetRows", "MaximumResultSize=4096", "--node", "Bob")["rules"]
+    assert [rule["kind"] for rule in held["rules"]] == ["NoAssetRows", "MaximumResultSize"]
+    try:
+        request = submit(grid, bob, "whole")
+        assert "kept back: NoAssetRows" in request["mock_run"]["policy"]
+        grid.json("requests", "approve", request["id"], "--node", "Bob")
+        result(grid, bob, request).is_one_message("P2P-0405", 1, "kept back by NoAssetRows")
+    finally:
+        assert grid.json("rules", "clear", "ages", "--node", "Bob") == {"rules": []}
+
+
+def test_an_owner_looks_before_a_result_is_released_and_takes_it_back(grid: Any, bob: Any) -> None:
+    request = submit(grid, bob, "mean")
+    assert grid.json("requests", "approve", request["id"], "--run-now", "--node", "Bob")["request"]["ready"]
+    assert grid.json("requests", "ready", request["id"], "--node", "Bob")["result"]["value"] == 39.5
+    back = grid.json("requests", "withdraw", request["id"], "--node", "Bob")["request"]
+    assert (back["status"], back["ready"]) == ("PENDING", "")
+    grid.json("requests", "approve", request["id"], "--run-now", "--node", "Bob")
+    assert json.loads(result(grid, bob, request, "--json").out)["result"]["value"] == 39.5
+    grid("requests", "withdraw", request["id"], "--node", "Bob").is_one_message("P2P-0401", 1, "policy is spent")

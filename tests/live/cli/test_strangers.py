@@ -67,7 +67,7 @@ async def run(shell: Any, *words: str) -> tuple[int, str, str]:
 async def test_a_strangers_text_stays_text(shell: Any) -> None:
     answers = {
         "node.metadata": {"name": ESCAPE, "id": STRANGER.id.hex()},
-        "dataset.list": [DATASET],
+        "dataset.search": {"datasets": [DATASET], "total": 1, "next": None},
         "dataset.get": DATASET,
     }
     async with stranger(lambda verb: answers[verb]) as url:
@@ -79,7 +79,11 @@ async def test_a_strangers_text_stays_text(shell: Any) -> None:
             assert "[31mred" in out
 
 
-@pytest.mark.parametrize("junk", [None, 5, "text", {}, [1], [{}], [{"id": 1, "name": 2, "assets": 3}]], ids=repr)
+@pytest.mark.parametrize(
+    "junk",
+    [None, 5, "text", {}, [1], {"datasets": [{}]}, {"datasets": [{"id": 1, "name": 2, "assets": 3}], "total": 1}],
+    ids=repr,
+)
 async def test_what_is_no_dataset_is_the_strangers_fault(shell: Any, junk: Any) -> None:
     async with stranger(lambda verb: {"name": "x"} if verb == "node.metadata" else junk) as url:
         code, out, err = await run(shell, "datasets", url)

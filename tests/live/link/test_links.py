@@ -254,6 +254,7 @@ async def test_links_are_bounded(node: Any, limits: LinkLimits) -> None:
         (b"\x01" + os.urandom(47), "malformed"),
         (bytes(70_000), "oversized"),
     ],
+    ids=["empty", "version", "short", "zeros", "random", "long"],
 )
 async def test_strange_hellos_are_refused(node: Any, web: aiohttp.ClientSession, first: bytes, reason: str) -> None:
     async with web.ws_connect(f"{node.url}/link") as socket:

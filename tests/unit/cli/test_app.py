@@ -28,9 +28,20 @@ COMMANDS = [
     ["submit"],
     ["result"],
     ["publish"],
-    ["audit"],
+    ["jobs", "list"],
+    ["jobs", "show"],
+    ["jobs", "start"],
+    ["jobs", "logs"],
+    ["jobs", "wait"],
+    ["jobs", "cancel"],
+    ["jobs", "retry"],
+    ["audit", "show"],
+    ["audit", "verify"],
+    ["audit", "export"],
     ["datasets", "list"],
     ["datasets", "show"],
+    ["datasets", "update"],
+    ["datasets", "delete"],
     ["requests", "list"],
     ["requests", "show"],
     ["requests", "approve"],
@@ -109,7 +120,11 @@ def test_wrong_use_is_one_message_with_a_code(words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("line", "offered"),
-    [("p2pgrid se", ["search"]), ("p2pgrid datasets ", ["list", "show"]), ("p2pgrid id --node ", ["Alice", "Bob"])],
+    [
+        ("p2pgrid sea", ["search"]),
+        ("p2pgrid datasets ", ["list", "show", "update", "delete"]),
+        ("p2pgrid id --node ", ["Alice", "Bob"]),
+    ],
 )
 def test_shells_complete_commands_and_own_nodes(line: str, offered: list[str], tmp_path: Path) -> None:
     for name in ("Bob", "Alice"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,14 @@ def test_what_was_asked_for_is_kept_for_the_next_launch(home: Home) -> None:
 
     settings = _plan(home, None, {}, reset=False).settings()
     assert (settings.port, settings.bootstrap, settings.dev_mode) == (9090, ("127.0.0.1:1",), True)
+
+
+def test_limits_of_runs_that_an_owner_wrote_are_kept(home: Home) -> None:
+    home.make()
+    home.config.write_text("port = 1\n[mock_run]\nwall_seconds = 5\nthreads = 8\n")
+    _keep_settings(_plan(home, None, {"port": 9090}, reset=False))
+    kept = tomllib.loads(home.config.read_text())
+    assert (kept["port"], kept["mock_run"]) == (9090, {"wall_seconds": 5, "threads": 8})
 
 
 def test_options_win_over_environment_over_the_file(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

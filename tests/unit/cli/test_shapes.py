@@ -22,7 +22,8 @@ ANYTHING = st.recursive(
 )
 KNOWN = [
     "id", "name", "status", "code_id", "inputs", "mock_run", "assets", "meta", "tags", "kind", "shape", "dtype",
-    "contributors", "seq", "details", "actor", "action", "columns", "mock", "output_policy",
+    "contributors", "seq", "details", "actor", "action", "columns", "mock", "output_policy", "input_policy", "rules",
+    "user_owned", "earlier", "policy_code", "lets_in", "dataset", "dataset_name", "words",
 ]  # fmt: skip
 ALMOST = st.recursive(
     ANYTHING, lambda inner: st.dictionaries(st.sampled_from(KNOWN), inner) | st.lists(inner, max_size=3), max_leaves=20
@@ -31,7 +32,15 @@ ALMOST = st.recursive(
 
 @given(ALMOST)
 def test_any_answer_is_a_shape_or_malformed(raw: Any) -> None:
-    for shape in (shapes.dataset, shapes.asset, shapes.request, shapes.account, shapes.entry):
+    for shape in (
+        shapes.dataset,
+        shapes.asset,
+        shapes.request,
+        shapes.account,
+        shapes.entry,
+        shapes.review,
+        shapes.rules,
+    ):
         for read in (shapes.read, shapes.read_list):
             try:
                 read(shape, raw)
@@ -57,6 +66,11 @@ def test_a_dataset_as_a_document() -> None:
 def test_a_policy_in_one_word() -> None:
     assert shapes.policy("ExactMatch") == "ExactMatch"
     assert shapes.policy({"kind": "ExecuteCount", "limit": 3}) == "ExecuteCount(limit=3)"
+    rules = [{"kind": "NoAssetRows"}, {"kind": "MinimumRows", "least": 3}]
+    assert shapes.policy({"kind": "Once", "rules": rules}) == "Once(NoAssetRows, MinimumRows)"
+    custom = {"kind": "CustomOutputPolicy", "name": "P", "code": "class P: ...", "init": {"n": 1}}
+    assert shapes.policy(custom) == "CustomOutputPolicy(name=P)"
+    assert shapes.policy({"kind": "Mixed", "user_owned": {"n": {}}}) == "Mixed(n)"
 
 
 @pytest.mark.parametrize("wanted", ["digits", "d" * 32, "dddd"])

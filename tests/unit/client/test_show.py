@@ -12,7 +12,7 @@ import rich.console
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pgrid.client.show import Shown, ShownList, clean, table_html, table_text
+from p2pgrid.client.show import Shown, ShownList, clean, code_html, table_html, table_text
 
 HOSTILE = [
     "\x1b[2J\x1b[1;31mred",
@@ -99,7 +99,7 @@ def test_lines_are_kept_where_they_are_wanted() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_in_a_table_for_a_terminal(text: str) -> None:
-    shown = table_text(("a", "b"), [[text, 1], [text * 3, None]], title=text)
+    shown = table_text(("a", text), [[text, 1], [text * 3, None]], title=text)
     assert shows_only_itself(shown)
 
 
@@ -176,3 +176,12 @@ def test_what_is_not_there_is_named_with_what_is() -> None:
 def test_an_empty_list_is_a_table_without_rows() -> None:
     assert "Things (0)" in repr(Things([]))
     assert "Things (0)" in Things([])._repr_html_()
+
+
+def test_code_in_a_notebook_is_coloured_and_runs_nothing() -> None:
+    page = code_html("def f(x):\n    return '<script>alert(1)</script>\x1b[2J' & x\n")
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "\x1b" not in page
+    assert "color:" in page
+    assert code_html("-a\n+<b>", "diff").count("<b>") == 0

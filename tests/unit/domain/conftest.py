@@ -60,8 +60,13 @@ class Person:
             "reason": "to learn",
             **more,
         }
-        signature = self.identity.sign(b"code-request", statement(**fields))
-        return await self("request.create", **fields, key=self.identity.public, signature=signature)
+        return await self("request.create", **(await self.signed(fields)))
+
+    async def signed(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a request with their signature."""
+        said = {"node": (await self("node.metadata"))["id"], "account": (await self("auth.whoami"))["email"], **fields}
+        signature = self.identity.sign(b"code-request", statement(**said))
+        return {**fields, "key": self.identity.public, "signature": signature}
 
     async def result(self, execution: str) -> Any:
         data, total = b"", 1
@@ -78,10 +83,11 @@ class House:
     folder: Path
     runner: Runner
     identity: crypto.Identity
+    environments: dict[str, str] = field(default_factory=dict)
     open_services: list[DomainService] = field(default_factory=list)
 
     async def open(self, **more: Any) -> DomainService:
-        limits = more.pop("limits", DomainLimits(run=Limits(wall_seconds=20.0)))
+        limits = more.pop("limits", DomainLimits(mock_run=Limits(wall_seconds=20.0)))
         storage = Storage.in_folder(self.folder)
         service = DomainService(storage, self.runner, identity=self.identity, name="my-domain", limits=limits, **more)
         await service.open()
@@ -98,8 +104,9 @@ class House:
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     folder = tmp_path / "home"
     folder.mkdir()
-    runner = Runner(hide=[folder])
-    house = House(folder, runner, crypto.Identity.generate(secrets.token_bytes))
+    environments: dict[str, str] = {}
+    runner = Runner(hide=[folder], environments=environments)
+    house = House(folder, runner, crypto.Identity.generate(secrets.token_bytes), environments)
     yield house
     await house.close()
     await runner.close()

@@ -91,7 +91,8 @@ class Played:
             "output_policy": {"kind": "OutputPolicyExecuteCount", "limit": limit},
             "reason": "",
         }
-        signature = self.identity.sign(b"code-request", statement(**fields))
+        said = {"node": self.identity.id.hex(), "account": "info@openmined.org", **fields}
+        signature = self.identity.sign(b"code-request", statement(**said))
         request = await self.do("request.create", **fields, key=self.identity.public, signature=signature)
         return dict(request)
 
