@@ -29,5 +29,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("P2PGRID_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("P2PGRID_HOME", str(tmp_path / "p2pgrid-home"))
+    monkeypatch.setenv("COLUMNS", "160")  # tables wrap by the terminal, and whoever runs this may have none
     # The tests' own functions run also where a machine cannot confine them; what confinement holds is tested apart.
     monkeypatch.setenv("P2PGRID_ALLOW_UNSANDBOXED", "1")

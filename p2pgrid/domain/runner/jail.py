@@ -42,11 +42,17 @@ class Interpreter:
     """A Python program, and the files and folders that a run in it may read.  ``modules``: its folders of modules.
 
     Of a virtual environment the program is the one that it was made with; its modules are named to it.
+    ``made`` tells it from another one at the same place, or from itself with other packages.
     """
 
     python: str
     modules: tuple[str, ...]
     readable: tuple[str, ...]
+    made: tuple[tuple[int, int], ...] = ()
+
+    def is_as_it_was(self) -> bool:
+        """Whether neither the program nor any folder of modules was made anew or changed."""
+        return self.made == _made(self.python, self.modules)
 
     def command(self, socket: int) -> list[str]:
         """The zygote's own command line."""
@@ -82,7 +88,19 @@ def _known(told: dict[str, Any]) -> Interpreter:
     program = str(told["python"])
     files = [place for place in (program, told["library"]) if os.path.isfile(place)]
     besides = [*files, *(place for place in SYSTEM if os.path.exists(place))]
-    return Interpreter(program, modules, tuple(dict.fromkeys((*modules, PACKAGE, *besides))))
+    return Interpreter(program, modules, tuple(dict.fromkeys((*modules, PACKAGE, *besides))), _made(program, modules))
+
+
+def _made(program: str, modules: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    """Inode and time of the last change of each place; zeros for one that is gone."""
+    made = []
+    for place in (program, *modules):
+        try:
+            found = os.stat(place)
+            made.append((found.st_ino, found.st_mtime_ns))
+        except OSError:
+            made.append((0, 0))
+    return tuple(made)
 
 
 def refuse_seen(hide: Iterable[str], readable: Iterable[str]) -> None:

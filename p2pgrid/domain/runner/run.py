@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import IO, Final
+from typing import Final
 
 from p2pgrid.domain.runner.answer import read_answer, worker_ended
 from p2pgrid.domain.runner.jail import PACKAGE
@@ -24,7 +24,8 @@ from p2pgrid.errors import StorageError, TooLarge
 
 CONFINE_SECONDS: Final = 30.0
 """For a worker to confine itself on a busy machine; its own time begins afterwards."""
-LAST_OUTPUT_SECONDS: Final = 1.0
+LAST_CHUNKS: Final = 2
+"""Pieces of output that a pipe holds when its writer is gone, with the empty one that ends it."""
 FLOOD_FACTOR: Final = 64
 FLOOD_LEAST: Final = 1 << 20
 """Output over its limit is cut; over this many times its limit, the run ends: reading it costs the node time."""
@@ -60,20 +61,29 @@ class Run:
 
     def __init__(self, spec: RunSpec, on_output: Listener | None = None) -> None:
         self._spec, self._on_output = spec, on_output
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._heard = _Heard()
         self._child: Child | None = None
-        self._closing = False
         self._room = 0
 
     def stop(self, why: str = "stopped") -> None:
         """Kill the worker."""
-        self._closing = True
         self._heard.stopped = self._heard.stopped or why
         if self._child is not None:
             self._child.kill()
 
+    def when_gone(self, call: Callable[[], None]) -> None:
+        """Call this once no process of the run is left, which may be now."""
+        if self._child is None or self._child.ended.done():
+            call()
+        else:
+            self._child.ended.add_done_callback(lambda _: call())
+
     async def go(self, zygote: Zygote) -> RunReport:
-        """The report.  Raises ``StorageError`` for an input that cannot be opened, ``LocalError`` without a worker."""
+        """The report, as soon as there is an answer: that ends the run, and the worker is killed.
+
+        Raises ``StorageError`` for an input that cannot be opened, ``LocalError`` without a worker.
+        """
         with contextlib.ExitStack() as stack:
             inputs = [stack.enter_context(_opened(given.path)) for given in self._spec.inputs.values()]
             size = sum(os.fstat(fd).st_size for fd in inputs)
@@ -81,68 +91,64 @@ class Run:
             order = order_of(self._spec, size).pack()
             if len(order) > MAX_ORDER:
                 raise TooLarge(f"The run's order is over {MAX_ORDER} bytes.")
-            ours, theirs = socket.socketpair()
-            output, output_end = os.pipe()
+            output, output_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            stack.callback(os.close, output)
             try:
-                with theirs:
-                    child = self._child = await zygote.fork([theirs.fileno(), output_end, *inputs])
-            except BaseException:
-                ours.close()
-                os.close(output)
-                raise
+                os.set_blocking(output_end, True)
+                child = self._child = await zygote.worker()
+                stack.callback(child.leave)
+                with contextlib.suppress(OSError):  # how it ended, its end tells
+                    socket.send_fds(child.channel, [order[:HEAD]], [output_end, *inputs])
             finally:
                 os.close(output_end)
-        return await self._attended(child, order, ours, output)
+            return await self._attended(child, order[HEAD:], output)
 
-    async def _attended(self, child: Child, order: bytes, channel: socket.socket, output: int) -> RunReport:
-        """See the worker through to its end, and nothing of it is left."""
-        pipe = os.fdopen(output, "rb", buffering=0)
-        ours: dict[str, Callable[[], None]] = {"channel": channel.close, "pipe": pipe.close}
-        with contextlib.ExitStack() as open_ends:
-            try:
-                reader, writer = await asyncio.open_connection(sock=channel)
-                open_ends.callback(writer.close)
-                del ours["channel"]  # its transport's now: uvloop closes the descriptor itself, and later
-                printed, transport = await _piped(pipe)
-                open_ends.callback(transport.close)
-                del ours["pipe"]
-                drain = asyncio.create_task(self._drain(printed))
-                open_ends.callback(drain.cancel)
-                if self._closing:
-                    child.kill()
-                writer.write(order)
-                await self._converse(reader, child)
-                end = await child.ended
-                self._heard.ended = time.monotonic()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(drain), LAST_OUTPUT_SECONDS)
-            finally:
-                self._child = None
+    async def _attended(self, child: Child, order: bytes, output: int) -> RunReport:
+        """See the worker through to its answer or its end."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(output, self._drain, output)
+        try:
+            if self._heard.stopped:
                 child.kill()
-                for close in ours.values():
-                    close()
-                await asyncio.shield(_buried(child))
+            await self._converse(child, order)
+            end = self._answered(child) or await child.ended
+            self._heard.ended = time.monotonic()
+            child.kill()
+            self._drain(output, LAST_CHUNKS)
+        except BaseException:
+            child.kill()
+            await asyncio.shield(asyncio.wait([child.ended]))
+            raise
+        finally:
+            loop.remove_reader(output)
         return await self._judged(end)
 
-    async def _converse(self, reader: asyncio.StreamReader, child: Child) -> None:
+    async def _converse(self, child: Child, order: bytes) -> None:
         """Hear the worker until it answered, ended, or its time is over."""
         heard, limits = self._heard, self._spec.limits
         watch = asyncio.create_task(self._watch(child))
         try:
             async with asyncio.timeout(CONFINE_SECONDS) as deadline:
-                with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):  # how it ended, its end tells
-                    heard.ready = await _frame(reader, len(READY)) == READY
+                try:
+                    await asyncio.get_running_loop().sock_sendall(child.channel, order)
+                    heard.ready = await _frame(child.channel, len(READY)) == READY
                     heard.began = time.monotonic()
                     deadline.reschedule(asyncio.get_running_loop().time() + limits.wall_seconds)
-                    heard.loaded = await _frame(reader, MAX_ERROR)
-                    heard.answer = await _frame(reader, limits.result_bytes + ANSWER_ROOM)
-                await asyncio.shield(child.ended)  # also of one that closed its channel and lives on
+                    heard.loaded = await _frame(child.channel, MAX_ERROR)
+                    heard.answer = await _frame(child.channel, limits.result_bytes + ANSWER_ROOM)
+                except (EOFError, OSError):  # how it ended, its end tells; one that closed its channel may live on
+                    await asyncio.shield(child.ended)
         except TimeoutError:
             self._end(child, "time" if heard.ready else "confine")
         except OverflowError:
             self._end(child, "result")
         finally:
             watch.cancel()
+
+    def _answered(self, child: Child) -> End | None:
+        """What a worker that answered has used; None when it did not answer, or that cannot be told."""
+        used = child.used() if self._heard.answer is not None and not self._heard.stopped else None
+        return End(0, *used) if used else None
 
     def _end(self, child: Child, why: str) -> None:
         self._heard.stopped = self._heard.stopped or why
@@ -158,16 +164,22 @@ class Run:
             if memory > self._room:
                 self._end(child, "memory")
 
-    async def _drain(self, printed: asyncio.StreamReader) -> None:
+    def _drain(self, output: int, chunks: int = 1) -> None:
         """Keep output up to its limit, count the rest, end the run when it floods."""
         heard, limit = self._heard, self._spec.limits.output_bytes
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        while part := await printed.read(CHUNK):
+        for _ in range(chunks):
+            try:
+                part = os.read(output, CHUNK)
+            except BlockingIOError:
+                return
+            if not part:
+                asyncio.get_running_loop().remove_reader(output)
+                return
             heard.printed += len(part)
             kept = part[: max(0, limit - len(heard.output))]
             heard.output += kept
             # A character whose bytes have not all come yet waits for them.
-            if self._on_output is not None and (text := decoder.decode(kept)):
+            if self._on_output is not None and (text := self._decoder.decode(kept)):
                 self._on_output(_visible(text))
             if heard.printed > self._flood_limit() and self._child is not None:
                 self._end(self._child, "output")
@@ -215,18 +227,23 @@ class Run:
         return await read_answer(heard.answer, limits)
 
 
-async def _buried(child: Child) -> None:
-    """Until the zygote has told of its end."""
-    await asyncio.wait([child.ended])
-    child.close()
-
-
-async def _frame(reader: asyncio.StreamReader, most: int) -> bytes:
-    """The next frame.  Raises ``OverflowError`` for one over ``most`` bytes."""
-    size = int.from_bytes(await reader.readexactly(HEAD), "big")
+async def _frame(channel: socket.socket, most: int) -> bytes:
+    """The next frame.  Raises ``OverflowError`` for one over ``most`` bytes, ``EOFError`` when it does not end."""
+    size = int.from_bytes(await _exactly(channel, HEAD), "big")
     if size > most:
         raise OverflowError
-    return await reader.readexactly(size)
+    return bytes(await _exactly(channel, size))
+
+
+async def _exactly(channel: socket.socket, size: int) -> bytearray:
+    loop, body = asyncio.get_running_loop(), bytearray(size)
+    left = memoryview(body)
+    while left:
+        count = await loop.sock_recv_into(channel, left)
+        if not count:
+            raise EOFError
+        left = left[count:]
+    return body
 
 
 def _shown(text: bytes) -> str:
@@ -255,10 +272,3 @@ def _opened(path: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-async def _piped(end: IO[bytes]) -> tuple[asyncio.StreamReader, asyncio.ReadTransport]:
-    reader = asyncio.StreamReader(limit=CHUNK)
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), end)
-    return reader, transport

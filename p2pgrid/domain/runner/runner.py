@@ -60,7 +60,7 @@ class Runner:
         self._opening = asyncio.Lock()
         self._finding: asyncio.Task[Tier] | None = None
         self._interpreters: dict[str, Interpreter] = {}
-        self._zygotes: dict[Place, Zygote] = {}
+        self._zygotes: dict[Place, tuple[Interpreter, Zygote]] = {}
         self._users: Counter[Place] = Counter()
         self._retiring: dict[Place, asyncio.TimerHandle] = {}
         self._endings: set[asyncio.Task[None]] = set()
@@ -104,17 +104,28 @@ class Runner:
             return unavailable("Too many runs are waiting; try again shortly.")
         self._inside += 1
         self._empty.clear()
+        run = Run(spec, on_output)
         try:
-            async with self._slots:
-                return await self._turn(spec, begin, on_output)
+            await self._slots.acquire()
+        except BaseException:
+            self._left()
+            raise
+        try:
+            return await self._turn(spec, begin, run)
         finally:
-            self._inside -= 1
-            if not self._inside:
-                self._empty.set()
+            run.when_gone(self._out)
 
-    async def _turn(
-        self, spec: RunSpec, begin: Callable[[], Awaitable[None]] | None, on_output: Listener | None
-    ) -> RunReport:
+    def _out(self) -> None:
+        """A run is over, and its process gone."""
+        self._slots.release()
+        self._left()
+
+    def _left(self) -> None:
+        self._inside -= 1
+        if not self._inside:
+            self._empty.set()
+
+    async def _turn(self, spec: RunSpec, begin: Callable[[], Awaitable[None]] | None, run: Run) -> RunReport:
         if begin is not None and not self._closed:
             await begin()
         if self._closed:
@@ -123,7 +134,7 @@ class Runner:
             tier = await self.tier()
             if tier.name not in self._accept or (tier.name == "none" and spec.side != "private"):
                 return unavailable(f"Submitted code is not run on this machine. {tier.why}")
-            return await self._in_zygote(spec, tier, Run(spec, on_output))
+            return await self._in_zygote(spec, tier, run)
         except StorageError:
             raise
         except LocalError as error:
@@ -146,18 +157,24 @@ class Runner:
         async with self._opening:
             if self._closed:
                 raise LocalError("The runner is closed.")
-            found = self._zygotes.get(place)
-            if found is None or not found.alive:
-                if found is not None:
-                    await found.close()
-                found = self._zygotes[place] = await start_zygote(await self._python(place[0]), tier, self._at_once)
-            return found
+            python = await self._python(place[0])
+            held = self._zygotes.get(place)
+            if held is not None and held[0] is python and held[1].alive:
+                return held[1]
+            if held is not None:
+                del self._zygotes[place]
+                self._rest(held[1])
+            zygote = await start_zygote(python, tier, self._at_once)
+            self._zygotes[place] = (python, zygote)
+            return zygote
 
     async def _python(self, environment: str) -> Interpreter:
-        if environment not in self._interpreters:
+        """What an environment's interpreter is now: asked again when it was made anew."""
+        known = self._interpreters.get(environment)
+        if known is None or not known.is_as_it_was():
             python = self._environments.get(environment, "") if environment else self._own_python
-            self._interpreters[environment] = await interpreter(python, self._hide)
-        return self._interpreters[environment]
+            known = self._interpreters[environment] = await interpreter(python, self._hide)
+        return known
 
     async def _find_tier(self) -> Tier:
         """The best tier whose self-test nothing gets through; tiers that are not accepted are not tried."""
@@ -167,7 +184,8 @@ class Runner:
                 why.append(f"The tier {name} is not accepted here.")
                 continue
             try:
-                zygote = await start_zygote(await self._python(""), name, self._at_once)
+                python = await self._python("")
+                zygote = await start_zygote(python, name, self._at_once)
             except InvalidInput:
                 raise
             except LocalError as error:
@@ -182,7 +200,7 @@ class Runner:
                 why.append(f"Not {name}: {wrong}")
                 await zygote.close()
                 continue
-            self._zygotes["", "mock"] = zygote
+            self._zygotes["", "mock"] = (python, zygote)
             return Tier(name, layers_of(name, zygote), " ".join(why) or "Every layer holds.")
         return Tier("none", ("rlimits",), " ".join(why))
 
@@ -195,10 +213,13 @@ class Runner:
 
     def _retire(self, place: Place) -> None:
         self._retiring.pop(place, None)
-        if not self._users[place] and (zygote := self._zygotes.pop(place, None)) is not None:
-            task = asyncio.get_running_loop().create_task(zygote.close())
-            self._endings.add(task)
-            task.add_done_callback(self._endings.discard)
+        if not self._users[place] and (held := self._zygotes.pop(place, None)) is not None:
+            self._rest(held[1])
+
+    def _rest(self, zygote: Zygote) -> None:
+        task = asyncio.get_running_loop().create_task(zygote.retire())
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
 
     async def close(self) -> None:
         """Stop what runs, turn away what waits, and return when no process is left.  May be called again."""
@@ -211,7 +232,7 @@ class Runner:
         if self._finding is not None:
             await asyncio.wait([self._finding])
         async with self._opening:
-            await asyncio.gather(*self._endings, *(zygote.close() for zygote in self._zygotes.values()))
+            await asyncio.gather(*self._endings, *(zygote.close() for _, zygote in self._zygotes.values()))
             self._zygotes.clear()
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import array
 import asyncio
 import contextlib
 import logging
 import os
 import signal
 import socket
+import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ BIRTH_SECONDS: Final = 30.0
 END_SECONDS: Final = 5.0
 MAX_WORD: Final = 4096
 MAX_NUMBER: Final = 2**32 - 1
+CPUCLOCK_SCHED: Final = 2
+"""With a process id, the number of that process's clock (Linux, ``MAKE_PROCESS_CPUCLOCK``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,13 @@ class End:
 
 @dataclass(slots=True)
 class Child:
-    """A worker.  ``ended`` is set once, whatever happens; ``None`` when nobody knows how."""
+    """A worker: the node's end of its channel, and its pidfd.
+
+    ``ended`` is set once, whatever happens; ``None`` when nobody knows how.
+    """
 
     pidfd: int
+    channel: socket.socket
     ended: asyncio.Future[End | None] = field(repr=False)
 
     def kill(self) -> None:
@@ -52,27 +58,48 @@ class Child:
 
     def weigh(self) -> tuple[int, int]:
         """How many threads it has, and bytes of memory that no file stands behind; zeros when that cannot be told."""
-        with contextlib.suppress(OSError, ValueError, StopIteration):
-            pid = int(_line(f"/proc/self/fdinfo/{self.pidfd}", "Pid:"))
-            if pid > 0:
-                status = f"/proc/{pid}/status"
-                return int(_line(status, "Threads:")), int(_line(status, "RssAnon:")) << 10
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            status = _status(self._pid())
+            return status["Threads"], status["RssAnon"] << 10
         return 0, 0
 
-    def close(self) -> None:
-        """Let go of the number."""
+    def used(self) -> tuple[float, int] | None:
+        """Processor seconds so far and bytes at its largest, of one that lives; None when that cannot be told."""
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            pid = self._pid()
+            return time.clock_gettime((~pid << 3) | CPUCLOCK_SCHED), _status(pid)["VmHWM"] << 10
+        return None
+
+    def leave(self) -> None:
+        """Kill it and let go of it; its zygote buries it."""
+        self.kill()
+        self.channel.close()
         if self.pidfd >= 0:
             os.close(self.pidfd)
         self.pidfd = -1
 
+    def _pid(self) -> int:
+        """Raises ``ValueError`` for one that is gone, or out of sight."""
+        with open(f"/proc/self/fdinfo/{self.pidfd}") as file:
+            pid = int(next((line.split()[1] for line in file if line.startswith("Pid:")), "0"))
+        if pid <= 0:
+            raise ValueError
+        return pid
 
-def _line(path: str, name: str) -> str:
-    with open(path) as file:
-        return next(line for line in file if line.startswith(name)).split()[1]
+
+def _status(pid: int) -> dict[str, int]:
+    """Numbers of ``/proc/PID/status``."""
+    with open(f"/proc/{pid}/status") as file:
+        pairs = (line.split(":", 1) for line in file)
+        return {name: int(rest.split()[0]) for name, rest in pairs if name in ("Threads", "RssAnon", "VmHWM")}
 
 
 class Zygote:
-    """One process to fork from.  Belongs to one event loop.  ``held``: the layers that it says it has itself."""
+    """One process to fork from.  Belongs to one event loop.  ``held``: the layers that it says it has itself.
+
+    Once it has nothing more to import, a worker always waits for the next run: it is born, and confined as far as
+    that goes without an order.
+    """
 
     def __init__(self) -> None:
         self.held: tuple[str, ...] = ()
@@ -81,8 +108,11 @@ class Zygote:
         self._process: asyncio.subprocess.Process | None = None
         self._number = 0
         self._ready: asyncio.Future[tuple[str, ...]] = self._loop.create_future()
-        self._births: dict[bytes, asyncio.Future[Child]] = {}
+        self._births: dict[bytes, tuple[socket.socket, asyncio.Future[Child]]] = {}
         self._children: dict[bytes, Child] = {}
+        self._loaded = False
+        self._spare: Child | None = None
+        self._preparing: asyncio.Task[None] | None = None
 
     @property
     def alive(self) -> bool:
@@ -121,28 +151,61 @@ class Zygote:
             said = await self._last_words()
             raise LocalError(f"The run's process did not get ready: {said or 'it said nothing'}.") from error
 
-    async def fork(self, descriptors: list[int]) -> Child:
-        """A worker that holds ``descriptors``.  Raises ``LocalError`` when there is none to be had."""
+    async def worker(self) -> Child:
+        """A worker that waits for its order: the one that is there, or a new one.
+
+        Raises ``LocalError`` when there is none to be had.
+        """
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            if not spare.ended.done():
+                return spare
+            spare.leave()
+        return await self._fork()
+
+    async def _fork(self) -> Child:
         self._number = self._number % MAX_NUMBER + 1
         number = self._number.to_bytes(4, "big")
         if self._socket is None:
             raise LocalError("The run's process has ended.")
-        birth = self._births[number] = self._loop.create_future()
+        birth: asyncio.Future[Child] = self._loop.create_future()
+        ours, theirs = socket.socketpair()
+        self._births[number] = (ours, birth)
         try:
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
-            self._socket.sendmsg([number], rights)
-        except OSError as error:
-            del self._births[number]
-            raise LocalError(f"The run's process takes no more: {error.strerror}.") from error
-        try:
+            with theirs:
+                ours.setblocking(False)
+                socket.send_fds(self._socket, [number], [theirs.fileno()])
             async with asyncio.timeout(BIRTH_SECONDS):
                 return await asyncio.shield(birth)
-        except TimeoutError:
-            self._lost()
-            raise LocalError("The run's process does not answer.") from None
-        except asyncio.CancelledError:
+        except BaseException as error:
+            ours.close()  # a worker whose channel closes before its order came ends by itself
+            if isinstance(error, TimeoutError):
+                self._lost()
+                raise LocalError("The run's process does not answer.") from None
+            if isinstance(error, OSError):
+                del self._births[number]
+                raise LocalError(f"The run's process takes no more: {error.strerror}.") from error
             birth.add_done_callback(_unwanted)
             raise
+
+    def _prepare(self) -> None:
+        """Have a worker wait for the next run."""
+        if self.alive and self._loaded and self._spare is None and (self._preparing is None or self._preparing.done()):
+            self._preparing = self._loop.create_task(self._make_spare())
+
+    async def _make_spare(self) -> None:
+        with contextlib.suppress(LocalError):  # the next run asks again, and is told
+            child = await self._fork()
+            if self.alive:
+                self._spare = child
+            else:
+                child.leave()
+
+    async def retire(self) -> None:
+        """Let its runs end first."""
+        while runs := [child.ended for child in self._children.values() if child is not self._spare]:
+            await asyncio.wait(runs)
+        await self.close()
 
     async def close(self) -> None:
         """End it and whatever it forked; returns when no process is left."""
@@ -194,16 +257,24 @@ class Zygote:
             if not self._ready.done():
                 self._ready.set_result(tuple(word["ready"]))
             return
+        if "loaded" in word:
+            self._loaded = True
+            self._prepare()
+            return
         number = word["run"]
         if "born" in word:
-            child = self._children[number] = Child(descriptors[0], self._loop.create_future())
-            self._births.pop(number).set_result(child)
+            channel, birth = self._births.pop(number)
+            child = self._children[number] = Child(descriptors[0], channel, self._loop.create_future())
+            birth.set_result(child)
         elif "refused" in word:
-            self._births.pop(number).set_exception(LocalError(f"The run cannot be started: {word['refused']}."))
+            _, birth = self._births.pop(number)
+            birth.set_exception(LocalError(f"The run cannot be started: {word['refused']}."))
         else:
-            ended = self._children.pop(number).ended
-            if not ended.done():
-                ended.set_result(End(int(word["ended"]), float(word["cpu"]), int(word["rss"])))
+            child = self._children.pop(number)
+            if not child.ended.done():
+                child.ended.set_result(End(int(word["ended"]), float(word["cpu"]), int(word["rss"])))
+            if child is not self._spare:  # one that dies as it waits is found out by the next run
+                self._prepare()
 
     def _lost(self) -> None:
         """Nothing more comes from it."""
@@ -213,7 +284,7 @@ class Zygote:
         self._socket.close()
         self._socket = None
         gone = LocalError("The run's process has ended.")
-        awaited: list[asyncio.Future[Any]] = [self._ready, *self._births.values()]
+        awaited: list[asyncio.Future[Any]] = [self._ready, *(birth for _, birth in self._births.values())]
         for waiting in awaited:
             if not waiting.done():
                 waiting.set_exception(gone)
@@ -222,6 +293,9 @@ class Zygote:
             child.kill()
             if not child.ended.done():
                 child.ended.set_result(None)
+        if self._spare is not None:
+            self._spare.leave()
+            self._spare = None
         self._births.clear()
         self._children.clear()
 
@@ -229,6 +303,4 @@ class Zygote:
 def _unwanted(birth: asyncio.Future[Child]) -> None:
     """A worker that was born after its run had been given up."""
     if not birth.cancelled() and birth.exception() is None:
-        child = birth.result()
-        child.kill()
-        child.close()
+        birth.result().leave()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,19 @@ async def test_a_run_in_an_environment_of_its_own(tmp_path: Path) -> None:
         (tmp_path / "node" / "key").write_text("very-secret")
         reads = f"def f(): return open({str(tmp_path / 'node' / 'key')!r}).read()"
         secret = await runner.run(RunSpec(reads, "f", environment="numerals"))
+        python, before = runner._zygotes["numerals", "mock"]
+        os.utime(python.modules[-1])  # as if a package had come or gone
+        again = await runner.run(RunSpec(code, "f", environment="numerals"))
+        after = runner._zygotes["numerals", "mock"][1]
     finally:
         await runner.close()
     assert inside.ok, inside
     assert wire.unpack_value(inside.result or b"") == ["MMXXVI", False]
     assert "No module named 'roman'" in outside.error
     assert (nowhere.failure, "no environment 'another'" in nowhere.error) == ("unavailable", True)
+    assert again.ok
+    assert after is not before, "runs begin in the packages of now"
+    assert not before.alive
     assert not secret.ok, "the home around an environment stays hidden"
     environments.remove("numerals")
     assert not list((tmp_path / "node" / "environments").iterdir())

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from p2pgrid import wire
 from p2pgrid.domain.runner import Limits, RunInput, Runner, RunSpec
 from p2pgrid.errors import InvalidInput, StorageError
 
@@ -174,6 +175,56 @@ async def test_zygote_killed_from_outside(runner: Runner) -> None:
     assert report.started
     assert until(lambda: family() == [])
     assert (await runner.run(QUICK)).ok, "the next run gets a new one"
+
+
+async def waiting(runner: Runner) -> int:
+    """The process id of the worker that waits for the next run, once it is born."""
+    if not runner._zygotes:
+        await runner.run(QUICK)
+    ((_, zygote),) = runner._zygotes.values()
+    assert await asyncio.to_thread(until, lambda: zygote._spare is not None, 30)
+    assert zygote._spare is not None
+    return zygote._spare._pid()
+
+
+async def test_a_worker_waits_for_the_next_run(runner: Runner) -> None:
+    one = psutil.Process(await waiting(runner))
+    assert (await runner.run(QUICK)).ok
+    assert await asyncio.to_thread(until, lambda: not one.is_running()), "it was the run's, and gone with it"
+    assert await waiting(runner) != one.pid
+
+
+async def test_waiting_worker_killed_from_outside(runner: Runner) -> None:
+    one = psutil.Process(await waiting(runner))
+    one.kill()
+    assert await asyncio.to_thread(until, lambda: not one.is_running())
+    await asyncio.sleep(0.01)  # its zygote's word of it is read
+    assert (await runner.run(QUICK)).ok
+    assert psutil.pid_exists(await waiting(runner))
+
+
+async def test_an_answer_ends_the_run(runner: Runner) -> None:
+    """Whatever the code would still do behind it."""
+    code = """
+import os, stat, time
+from p2pgrid import wire
+
+def f():
+    answer = wire.pack({"failure": "", "error": "", "result": wire.pack_value(7)})
+    print("before")
+    for fd in range(3, 64):
+        try:
+            if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                os.write(fd, len(answer).to_bytes(4, "big") + answer)
+        except OSError:
+            pass
+    time.sleep(60)
+"""
+    report = await asyncio.wait_for(runner.run(RunSpec(code, "f")), 30)
+    assert report.ok
+    assert (report.result, report.output) == (wire.pack_value(7), "before\n")
+    assert report.cpu_seconds > 0
+    assert report.max_rss > 1 << 20
 
 
 async def test_runs_leave_no_descriptors(runner: Runner) -> None:

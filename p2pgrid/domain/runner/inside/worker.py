@@ -13,6 +13,7 @@ import inspect
 import os
 import random
 import signal
+import socket
 import sys
 import types
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from p2pgrid.errors import BadValue, P2PError
 
 SOURCE: Final = "<submitted code>"
 OUR_DECORATORS: Final = frozenset({"grid_function", "syft_function", "syft_function_single_use"})
+MAX_SENT: Final = 64
+"""Descriptors of one run."""
 OUR_TASKS: Final = 8
 """Zygote and the like: the kernel counts them with the run's where they share a user."""
 
@@ -39,11 +42,9 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What the zygote hands its worker: descriptors, and how to confine itself."""
+    """What the zygote hands its worker: its channel to the node, and how to confine itself."""
 
     channel: int
-    output: int
-    inputs: tuple[int, ...]
     setup: Setup
     rules: int | None
 
@@ -51,47 +52,72 @@ class Post:
 def work(post: Post) -> NoReturn:
     """Everything after the fork."""
     try:
-        order, statm = _confine(post)
+        statm = _confine(post)
+        order, inputs = _ordered(post, statm)
         _send(post.channel, frame(READY))
-        inputs = _inputs(order, post)
+        values = _inputs(order, inputs)
         _send(post.channel, frame(LOADED))
         confine.limit_memory(statm.read(), order.limits.memory_bytes)
         statm.close()
-        _answer(post.channel, _run(order, inputs))
+        _answer(post.channel, _run(order, values))
     except Failed as failed:  # an input that cannot be read
         _send(post.channel, frame(failed.error.encode("utf-8", "replace")[:MAX_ERROR]))
     finally:
         os._exit(1)
 
 
-def _confine(post: Post) -> tuple[Order, confine.Statm]:
-    """Every layer that the setup names.  Raises ``OSError`` when one cannot be set: nothing is run then."""
-    _speak_to(post.output)
+def _confine(post: Post) -> confine.Statm:
+    """What needs no order, and so is done before one comes.  Raises ``OSError`` for a layer that cannot be set."""
     rules = () if post.rules is None else (post.rules,)
-    confine.only_descriptors((post.channel, *post.inputs, *rules))
+    confine.only_descriptors((post.channel, *rules))
     statm = confine.Statm()
-    order = Order.unpack(_exactly(post.channel, int.from_bytes(_exactly(post.channel, HEAD), "big")))
-    limits = order.limits
-    confine.limit_basics(limits.cpu_seconds, limits.open_files, _tasks(post.setup, limits.threads))
-    confine.limit_memory(statm.read(), limits.memory_bytes + PARSING_ROOM * order.input_bytes)
+    _speak()
     os.setsid()
     signal.set_wakeup_fd(-1)
     confine.close_memory()
     confine.no_new_privileges()
     confine.die_with_parent()
     _fresh_chance()
+    if not post.setup.shared_count:
+        _keep_to(post)
+    return statm
+
+
+def _ordered(post: Post, statm: confine.Statm) -> tuple[Order, tuple[int, ...]]:
+    """The order, its inputs' descriptors, and every layer that is left.  Raises ``OSError`` when one cannot be set."""
+    order, (output, *inputs) = _order(post.channel)
+    for standard in (1, 2):
+        os.dup2(output, standard)
+    os.close(output)
+    limits = order.limits
+    confine.limit_basics(limits.cpu_seconds, limits.open_files, _tasks(post.setup, limits.threads))
+    confine.limit_memory(statm.read(), limits.memory_bytes + PARSING_ROOM * order.input_bytes)
+    if post.setup.shared_count:  # the other tasks are counted where Landlock hides them
+        _keep_to(post)
+    if post.setup.calls:
+        confine.filter_calls(post.setup.calls)
+    return order, tuple(inputs)
+
+
+def _order(channel: int) -> tuple[Order, list[int]]:
+    """Blocks until the node sends one; its first bytes carry the descriptors of the run's output and inputs."""
+    with socket.socket(fileno=os.dup(channel)) as node:
+        head, descriptors, _, _ = socket.recv_fds(node, HEAD, MAX_SENT)
+    if len(head) < HEAD:
+        os._exit(0)  # the node gave up
+    return Order.unpack(_exactly(channel, int.from_bytes(head, "big"))), descriptors
+
+
+def _keep_to(post: Post) -> None:
+    """Files: what the rules name, from now on."""
     if post.rules is not None:
         landlock.restrict(post.rules)
         os.close(post.rules)
-    if post.setup.calls:
-        confine.filter_calls(post.setup.calls)
-    return order, statm
 
 
-def _speak_to(output: int) -> None:
-    """Standard output and errors go there, line by line and so in their order."""
+def _speak() -> None:
+    """Standard output and errors are written line by line, and so in their order, wherever they go."""
     for fd, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(output, fd)
         stream = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
 
@@ -130,8 +156,8 @@ def _run(order: Order, inputs: dict[str, Any]) -> Answer:
         return Answer("memory", "", b"")
 
 
-def _inputs(order: Order, post: Post) -> dict[str, Any]:
-    return {name: _load(kind, fd) for (name, kind), fd in zip(order.inputs, post.inputs, strict=True)}
+def _inputs(order: Order, descriptors: tuple[int, ...]) -> dict[str, Any]:
+    return {name: _load(kind, fd) for (name, kind), fd in zip(order.inputs, descriptors, strict=True)}
 
 
 def _load(kind: str, fd: int) -> Any:

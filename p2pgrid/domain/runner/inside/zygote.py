@@ -22,14 +22,12 @@ from p2pgrid.domain.runner.inside import confine, landlock
 from p2pgrid.domain.runner.inside.worker import Post, work
 from p2pgrid.domain.runner.order import MAX_ORDER, Setup
 
-FIRST: Final = ("numpy",)
+FIRST: Final = ("numpy", "numpy.random")
 """What every run needs: imported before the zygote is ready."""
 LATER: Final = ("pandas", "pyarrow")
 """What most runs need, and takes long: imported when nobody waits.  What is not installed is left out."""
 IDLE_MS: Final = 200
 SETUP_SECONDS: Final = 60.0
-MAX_SENT: Final = 64
-"""Descriptors of one run."""
 
 
 def main(fd: int) -> None:
@@ -97,6 +95,8 @@ class _Nursery:
             found = self.poll.poll(IDLE_MS if later else None)
             if not found and later:
                 _preload([later.pop(0)])
+                if not later:
+                    self.node.send(wire.pack({"loaded": True}))
             for fd, _ in found:
                 if fd != self.node.fileno():
                     self._bury(fd)
@@ -104,8 +104,8 @@ class _Nursery:
                     return self._end()
 
     def _fork(self) -> bool:
-        """One worker for the run that the node sent; false when the node is gone."""
-        number, descriptors, _, _ = socket.recv_fds(self.node, 16, MAX_SENT)
+        """One worker at the end of the channel that the node sent; false when the node is gone."""
+        number, descriptors, _, _ = socket.recv_fds(self.node, 16, 1)
         if not number:
             return False
         try:
@@ -114,7 +114,7 @@ class _Nursery:
             self.node.send(wire.pack({"run": number, "refused": error.strerror}))
             return True
         if pid == 0:
-            work(Post(descriptors[0], descriptors[1], tuple(descriptors[2:]), self.setup, self.rules))
+            work(Post(descriptors[0], self.setup, self.rules))
         for fd in descriptors:
             os.close(fd)
         self._tell_born(number, pid)
