@@ -1,4 +1,4 @@
-"""Keys, signatures, sealing and password hashes, all of them libsodium's through PyNaCl.
+"""Keys, signatures, sealing and password hashes, by libsodium through PyNaCl; by OpenSSL large pieces, if it is there.
 
 No key ever shows in a repr.  Every signature and every derived key names the context it is for, so that bytes
 made for one purpose are worthless for another.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 
 import nacl.exceptions
@@ -22,6 +22,8 @@ KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 SEAL_OVERHEAD: Final = 16
 NONCE_BYTES: Final = 12
+LARGE: Final = 8 << 10
+"""Bytes from which on OpenSSL seals, if the extra ``speed`` is installed: it takes half of libsodium's time."""
 
 _BYTES: Final = ffi.typeof("unsigned char[]")
 _FIELD: Final = 2**255 - 19
@@ -168,6 +170,8 @@ def seal(key: bytes, nonce: bytes, plain: bytes, aad: bytes = b"") -> bytes:
     """
     if len(key) != KEY_BYTES or len(nonce) != NONCE_BYTES:
         raise ValueError("a seal needs a key of 32 bytes and a nonce of 12")
+    if len(plain) >= LARGE and (openssl := _openssl()) is not None:
+        return openssl.seal(key, nonce, plain, aad)
     size = len(plain) + SEAL_OVERHEAD
     sealed = ffi.new(_BYTES, size)
     lib.crypto_aead_chacha20poly1305_ietf_encrypt(
@@ -182,6 +186,8 @@ def unseal(key: bytes, nonce: bytes, sealed: bytes, aad: bytes = b"") -> bytes:
     size = len(sealed) - SEAL_OVERHEAD
     if size < 0 or len(key) != KEY_BYTES or len(nonce) != NONCE_BYTES:
         raise BadSeal("A sealed packet, its key or its nonce has a wrong length.")
+    if size >= LARGE and (openssl := _openssl()) is not None:
+        return openssl.unseal(key, nonce, sealed, aad)
     plain = ffi.new(_BYTES, size)
     if lib.crypto_aead_chacha20poly1305_ietf_decrypt(
         plain, ffi.NULL, ffi.NULL, sealed, len(sealed), aad, len(aad), nonce, key
@@ -189,6 +195,40 @@ def unseal(key: bytes, nonce: bytes, sealed: bytes, aad: bytes = b"") -> bytes:
         raise BadSeal("A sealed packet does not open.")
     opened: bytes = ffi.buffer(plain)[:]
     return opened
+
+
+class _OpenSSL:
+    """The same cipher by OpenSSL."""
+
+    def __init__(self) -> None:
+        from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+        self._cipher, self._invalid = ChaCha20Poly1305, InvalidTag
+        try:
+            ChaCha20Poly1305(bytes(KEY_BYTES))
+        except UnsupportedAlgorithm as error:  # built or set up without it
+            raise ImportError(str(error)) from error
+
+    def seal(self, key: bytes, nonce: bytes, plain: bytes, aad: bytes) -> bytes:
+        """See ``seal``."""
+        return self._cipher(key).encrypt(nonce, plain, aad)
+
+    def unseal(self, key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
+        """See ``unseal``."""
+        try:
+            return self._cipher(key).decrypt(nonce, sealed, aad)
+        except self._invalid:
+            raise BadSeal("A sealed packet does not open.") from None
+
+
+@cache
+def _openssl() -> _OpenSSL | None:
+    """None when the extra ``speed`` is not installed."""
+    try:
+        return _OpenSSL()
+    except ImportError:
+        return None
 
 
 def digest(data: bytes | memoryview, *, size: int = 32) -> bytes:

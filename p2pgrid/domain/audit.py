@@ -51,6 +51,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Newest:
+    """The number and the hash of a log's last entry: what the next one is chained to."""
+
+    seq: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SealedEntry:
     """An entry as it is stored: its body, the body's hash, and the node's signature over the hash."""
 
@@ -83,7 +91,7 @@ def beginning(key: bytes) -> bytes:
 
 def seal(
     identity: crypto.Identity,
-    last: SealedEntry | None,
+    last: Newest | None,
     *,
     time: float,
     actor: str,
@@ -111,7 +119,7 @@ class Head:
     signature: bytes
 
     @classmethod
-    def sign(cls, identity: crypto.Identity, last: SealedEntry | None, time: float) -> Head:
+    def sign(cls, identity: crypto.Identity, last: Newest | None, time: float) -> Head:
         """The head of a log that ends with ``last`` (None: an empty one)."""
         count, newest = (last.seq, last.hash) if last else (0, beginning(identity.public))
         return cls(count, newest, time, identity.sign(HEAD_CONTEXT, _head_body(count, newest, time)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from p2pgrid.assets import AssetMeta
@@ -259,7 +259,10 @@ class CodeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One result: of a run or a deposit.  ``serial`` counts the releases of a request; None: not released yet."""
+    """One result: of a run or a deposit.  ``serial`` counts the releases of a request; None: not released yet.
+
+    ``inline`` is the result itself where it is small and was just released.
+    """
 
     id: str
     request: str
@@ -267,10 +270,12 @@ class Execution:
     serial: int | None
     size: int
     created_at: float
+    inline: bytes | None = field(default=None, repr=False)
 
     def to_wire(self) -> dict[str, Any]:
         """What a call of code answers."""
-        return {"execution": self.id, "size": self.size}
+        told = {"execution": self.id, "size": self.size}
+        return told if self.inline is None else {**told, "result": self.inline}
 
 
 def _shown(run: Mapping[str, Any] | None, private: bool) -> dict[str, Any] | None:

@@ -7,16 +7,19 @@ names it in a list.  So there is nothing to steal, to guess or to prepare for so
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
-from p2pgrid.domain.models import moment
+from p2pgrid.domain.models import Account, moment
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class Session:
-    """One login.  ``epoch`` is the account's at that time; ``over`` says why it ended, empty while it lasts."""
+    """One login.  ``epoch`` is the account's at that time; ``over`` says why it ended, empty while it lasts.
+
+    ``known`` is the account as it was after so many transactions.
+    """
 
     id: str
     account: str
@@ -27,6 +30,7 @@ class Session:
     since: float
     seen: float
     over: str = ""
+    known: tuple[int, Account] | None = field(default=None, repr=False)
 
     def to_wire(self) -> dict[str, Any]:
         """For its person and for those who manage accounts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import sys
 import traceback
 
 import nacl.exceptions
@@ -179,6 +180,34 @@ def test_a_seal_is_the_one_that_the_wrapper_of_libsodium_makes(plain: bytes, aad
     sealed = bindings.crypto_aead_chacha20poly1305_ietf_encrypt(plain, aad, nonce, KEY)
     assert crypto.seal(KEY, nonce, plain, aad) == sealed
     assert crypto.unseal(KEY, nonce, sealed, aad) == plain
+
+
+@given(st.integers(crypto.LARGE - 20, crypto.LARGE + 70_000), st.binary(max_size=50))
+def test_both_libraries_make_the_same_seal_of_large_pieces(size: int, aad: bytes) -> None:
+    plain = (KEY * (size // len(KEY) + 1))[:size]
+    sealed = bindings.crypto_aead_chacha20poly1305_ietf_encrypt(plain, aad, NONCE, KEY)
+    assert crypto.seal(KEY, NONCE, plain, aad) == sealed
+    assert crypto.unseal(KEY, NONCE, sealed, aad) == plain
+
+
+@pytest.mark.parametrize("place", [0, 4000, crypto.LARGE - 1, crypto.LARGE, -1])
+def test_an_altered_large_packet_is_refused(place: int) -> None:
+    sealed = bytearray(crypto.seal(KEY, NONCE, bytes(crypto.LARGE)))
+    sealed[place] ^= 1
+    with pytest.raises(BadSeal):
+        crypto.unseal(KEY, NONCE, bytes(sealed))
+
+
+def test_without_openssl_libsodium_seals_large_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    sealed = crypto.seal(KEY, NONCE, bytes(crypto.LARGE))
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    crypto._openssl.cache_clear()
+    try:
+        assert crypto._openssl() is None
+        assert crypto.seal(KEY, NONCE, bytes(crypto.LARGE)) == sealed
+        assert crypto.unseal(KEY, NONCE, sealed) == bytes(crypto.LARGE)
+    finally:
+        crypto._openssl.cache_clear()
 
 
 @pytest.mark.parametrize(("key", "nonce"), [(bytes(31), NONCE), (bytes(33), NONCE), (KEY, bytes(11)), (KEY, bytes(13))])

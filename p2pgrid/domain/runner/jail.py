@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from p2pgrid.domain.runner import processes
 from p2pgrid.domain.runner.order import START
 from p2pgrid.errors import InvalidInput, LocalError
 
@@ -67,15 +68,14 @@ async def interpreter(python: str, hide: Iterable[str]) -> Interpreter:
     Raises ``LocalError`` when it does not answer, ``InvalidInput`` when a folder of ``hide`` would be seen.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
+        process = await processes.start(
             *(python, "-I", "-c", ASK), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, env={}
         )
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 said, _ = await process.communicate()
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            await processes.end(process)
         found = _known(json.loads(said))
     except (OSError, TimeoutError, ValueError, KeyError, TypeError) as error:
         raise LocalError(f"The run's process cannot be started: {python} is no Python that answers.") from error

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from p2pgrid import wire
+from p2pgrid.domain.runner import processes
 from p2pgrid.domain.runner.jail import environment
 from p2pgrid.domain.runner.order import MAX_ERROR, Setup
 from p2pgrid.errors import LocalError
@@ -22,7 +23,6 @@ log = logging.getLogger(__name__)
 START_SECONDS: Final = 60.0
 """For an interpreter to start and import numpy and pandas on a busy machine."""
 BIRTH_SECONDS: Final = 30.0
-END_SECONDS: Final = 5.0
 MAX_WORD: Final = 4096
 MAX_NUMBER: Final = 2**32 - 1
 CPUCLOCK_SCHED: Final = 2
@@ -128,7 +128,7 @@ class Zygote:
             ours.setblocking(False)
             self._socket = ours
             try:
-                self._process = await asyncio.create_subprocess_exec(
+                self._process = await processes.start(
                     *command,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
@@ -136,7 +136,6 @@ class Zygote:
                     env=environment(),
                     cwd="/",
                     pass_fds=(theirs.fileno(),),
-                    start_new_session=True,
                 )
             except OSError as error:
                 self._lost()
@@ -213,13 +212,10 @@ class Zygote:
         if self._process is None:
             return
         try:
-            async with asyncio.timeout(END_SECONDS):
+            async with asyncio.timeout(processes.END_SECONDS):
                 await self._process.wait()
         except TimeoutError:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            with contextlib.suppress(TimeoutError):  # asyncio waits for its pipe too, which somebody may still hold
-                await asyncio.wait_for(self._process.wait(), END_SECONDS)
+            await processes.end(self._process)
 
     async def _last_words(self) -> str:
         self._lost()
@@ -227,7 +223,7 @@ class Zygote:
         if process is None or process.stderr is None:
             return ""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(END_SECONDS):
+            async with asyncio.timeout(processes.END_SECONDS):
                 said = (await process.stderr.read(MAX_ERROR)).decode("utf-8", "replace").strip()
                 return said.splitlines()[-1] if said else ""
         return ""

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from p2pgrid import crypto
-from p2pgrid.domain.audit import Head, SealedEntry
+from p2pgrid.domain.audit import Head, Newest
 from p2pgrid.domain.storage import Storage
 from p2pgrid.domain.storage.tables import AuditRow
 from p2pgrid.errors import RemoteError, StorageError
@@ -108,7 +108,8 @@ def _lost(session: Session, head: Head) -> str:
     return ""
 
 
-def newest(session: Session) -> SealedEntry | None:
+def newest(session: Session) -> Newest | None:
     """The log's last entry."""
-    row = session.scalars(select(AuditRow).order_by(AuditRow.seq.desc()).limit(1)).first()
-    return row.value() if row else None
+    query = select(AuditRow.seq, AuditRow.hash).order_by(AuditRow.seq.desc()).limit(1)
+    found = session.connection().execute(query).first()
+    return Newest(found.seq, bytes(found.hash)) if found else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import func, select
@@ -17,6 +17,7 @@ from p2pgrid.domain.policies import (
     MAX_VALUE,
     Given,
     PolicyState,
+    Rule,
     Step,
     Value,
     next_step,
@@ -76,12 +77,7 @@ async def call(domain: Domain, who: Who, args: Args) -> Any:
     Raises ``Pending``, ``Denied``, ``NotAllowed``, ``PolicyRefused``, ``RunFailed``, ``LimitExceeded`` or
     ``NotConfined``.
     """
-    execution = await execute(domain, who, args, Watch())
-    if execution.size > INLINE:
-        return execution.to_wire()
-    held = select(ExecutionRow.result).where(ExecutionRow.id == execution.id)
-    result = await domain.read(lambda session: bytes(session.scalars(held).one()))
-    return {**execution.to_wire(), "result": result}
+    return (await execute(domain, who, args, Watch())).to_wire()
 
 
 async def callable_request(domain: Domain, who: Who, args: Args, *, on_mock: bool = False) -> CodeRequest:
@@ -97,10 +93,11 @@ async def execute(domain: Domain, who: Who, args: Args, watch: Watch) -> Executi
     """What ``code.call`` does, watched."""
     code_id, name = args.maybe_id("id"), None if args.has("id") else args.text("name", MAX_NAME)
     given = _read_given(args)
-    request = await domain.read(lambda session: _find(session, who, code_id, name))
+    written = domain.written
+    request, rules = await domain.read(lambda session: _found(session, who, code_id, name))
     async with domain.turn(request.id):
-        # Read again in our turn: an earlier call of the same code may have spent its policy meanwhile.
-        request = await domain.read(lambda session: _find(session, who, request.code_id, None))
+        if domain.written != written:  # it may have been an earlier call of the same code, which spent its policy
+            request, rules = await domain.read(lambda session: _found(session, who, request.code_id, None))
         values = _check(domain, who, request, given)
         own = own_digest(request, values)
         # A later denial closes the function; what was released before stays released.
@@ -119,7 +116,7 @@ async def execute(domain: Domain, who: Who, args: Args, watch: Watch) -> Executi
                 lambda session: watch.note(session, _release(domain, session, who, request, own))
             )
         elif step is Step.RUN:
-            execution = await _run(domain, who, request, values, watch)
+            execution = await _run(domain, who, request, values, rules, watch)
         else:
             raise PolicyRefused("The output policy releases nothing for this request.", fix=AGAIN)
     return execution
@@ -173,6 +170,12 @@ def _find(session: Session, who: Who, code_id: str | None, name: str | None) -> 
     return row.value()
 
 
+def _found(session: Session, who: Who, code_id: str | None, name: str | None) -> tuple[CodeRequest, tuple[Rule, ...]]:
+    """The same, with the rules of a run that begins now."""
+    request = _find(session, who, code_id, name)
+    return request, rules_of(session, request)
+
+
 def _unapproved(request: CodeRequest) -> P2PError:
     if request.status is Status.DENIED:
         return Denied(f"The request for {request.function} was denied: {request.denial or 'no reason was given'}")
@@ -201,7 +204,14 @@ def _check(domain: Domain, who: Who, request: CodeRequest, given: dict[str, Give
     return values
 
 
-async def _run(domain: Domain, who: Who, request: CodeRequest, values: Mapping[str, Value], watch: Watch) -> Execution:
+async def _run(
+    domain: Domain,
+    who: Who,
+    request: CodeRequest,
+    values: Mapping[str, Value],
+    rules: tuple[Rule, ...],
+    watch: Watch,
+) -> Execution:
     """Run on the private data.  The run is counted before it starts, so that no way of ending it escapes the count."""
     begun, own = False, own_digest(request, values)
 
@@ -211,7 +221,6 @@ async def _run(domain: Domain, who: Who, request: CodeRequest, values: Mapping[s
         begun = True
 
     _refuse_failed(domain, request)
-    rules = await domain.read(lambda session: rules_of(session, request))
     try:
         let = await runs.on_data(domain, request, begin, values, rules, watch.on_output)
     except P2PError as error:
@@ -322,7 +331,12 @@ def _spend(domain: Domain, session: Session, who: Who, row: Any, execution: Exec
         row.policy_state = execution.state
     session.flush()
     domain.record(session, who.label, "result.release", row.id, execution=execution.id, serial=row.spent, result=digest)
-    return execution.value()
+    return _with_result(execution)
+
+
+def _with_result(row: ExecutionRow) -> Execution:
+    execution = row.value()
+    return replace(execution, inline=bytes(row.result)) if execution.size <= INLINE else execution
 
 
 def _last(session: Session, request: str, own: str) -> Execution:
@@ -332,4 +346,4 @@ def _last(session: Session, request: str, own: str) -> Execution:
     row = session.scalars(query).first()
     if row is None:
         raise PolicyRefused("What was released before was for other values; nothing more comes out.", fix=AGAIN)
-    return row.value()
+    return _with_result(row)

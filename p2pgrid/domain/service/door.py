@@ -10,6 +10,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from p2pgrid import crypto
@@ -33,6 +34,8 @@ from p2pgrid.errors import NotLoggedIn, TooManyTries
 
 T = TypeVar("T")
 
+NEWEST: Final = "newest"
+"""Where a session keeps what its next audit entry is chained to."""
 HASHING_AT_ONCE: Final = 2
 """Password checks under way; each takes 64 MiB and about 80 ms of a core."""
 HASHING_WAITING: Final = 64
@@ -196,6 +199,8 @@ class Domain:
         self.queue = Queue(at_once=limits.jobs_at_once, each=limits.jobs_running_each)
         self.anchor = Anchor(storage, identity, clock)
         self.watchers: list[Callable[[], None]] = []
+        self.written = 0
+        """Transactions so far; one that is committed is counted before anybody can know of it."""
         self._hashing, self._hashes = asyncio.Semaphore(HASHING_AT_ONCE), 0
         self._writer = asyncio.Lock()
         self._writes: set[asyncio.Task[Any]] = set()
@@ -241,7 +246,10 @@ class Domain:
                 return work(session)
 
         async with self._writer:
-            value = await asyncio.to_thread(whole)
+            try:
+                value = await asyncio.to_thread(whole)
+            finally:
+                self.written += 1
             self.anchor.note()
             if then is not None:
                 then(value)
@@ -277,18 +285,13 @@ class Domain:
 
     def record(self, session: Session, who: str, action: str, subject: str, **details: Any) -> None:
         """Append to the audit log, and tell whom ``NOTICES`` names, in the transaction of what is recorded."""
+        last = session.info[NEWEST] if NEWEST in session.info else newest(session)
         sealed = audit.seal(
-            self.identity,
-            newest(session),
-            time=self.clock(),
-            actor=who,
-            action=action,
-            subject=subject,
-            details=details,
+            self.identity, last, time=self.clock(), actor=who, action=action, subject=subject, details=details
         )
-        row = AuditRow(seq=sealed.seq, body=sealed.body, hash=sealed.hash, signature=sealed.signature)
-        session.add(row)
-        session.flush()
+        row = {"seq": sealed.seq, "body": sealed.body, "hash": sealed.hash, "signature": sealed.signature}
+        session.connection().execute(insert(AuditRow.__table__), row)  # type: ignore[arg-type]
+        session.info[NEWEST] = audit.Newest(sealed.seq, sealed.hash)
         if action in NOTICES:
             notify(self, session, who, action, subject)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import and_, delete, select
 from sqlalchemy.orm import Session
 
 from p2pgrid.domain.fields import Args
@@ -72,9 +72,8 @@ async def list_rules(domain: Domain, who: Who, args: Args) -> Any:
 def rules_of(session: Session, request: CodeRequest) -> tuple[Rule, ...]:
     """Every rule that holds for a run of this request now: its own, its approval's, its assets' and datasets'."""
     wanted = set(request.input_policy.inputs.values())
-    places = select(AssetRow.dataset, AssetRow.name).where(AssetRow.id.in_(wanted))
-    floors: list[tuple[Rule, ...]] = []
-    for dataset, name in session.execute(places):
-        rows = select(FloorRow).where(FloorRow.dataset == dataset, FloorRow.asset.in_(("", name)))
-        floors += [parse_rules(row.rules) for row in session.scalars(rows.order_by(FloorRow.asset))]
+    holds = and_(FloorRow.dataset == AssetRow.dataset, FloorRow.asset.in_(("", AssetRow.name)))
+    query = select(FloorRow.rules).join(AssetRow, holds).where(AssetRow.id.in_(wanted))
+    query = query.order_by(FloorRow.dataset, FloorRow.asset)
+    floors = [parse_rules(rules) for rules in session.scalars(query)]
     return all_rules(request.output_policy.rules, request.rules, *floors)

@@ -147,10 +147,15 @@ async def resolve(domain: Domain, caller: CallerLike) -> Account | None:
         row = session.get(AccountRow, held.account)
         return row.value() if row else None
 
-    account = await domain.read(find)
+    written = domain.written
+    if held.known is not None and held.known[0] == written:
+        account: Account | None = held.known[1]  # nothing at all was changed since
+    else:
+        account = await domain.read(find)
     if account is None or account.epoch != held.epoch or not account.active:
         domain.sessions.end(held, "the account was changed")
         return None
+    held.known = (written, account)
     domain.sessions.use(held, domain.clock())
     return account
 

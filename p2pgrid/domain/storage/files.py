@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Set
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -24,6 +25,8 @@ MAX_UPLOADS: Final = 4096
 """Uploads under way in one domain."""
 PIECE: Final = 1 << 20
 MARK: Final = ".belongs-to"
+_HASHING: Final = ThreadPoolExecutor(2, "p2pgrid-hash")
+"""A piece is hashed while it is written."""
 
 
 class AssetFiles:
@@ -68,13 +71,14 @@ class AssetFiles:
             if not path.exists() and len(os.listdir(self._staging)) >= MAX_UPLOADS:
                 raise TooLarge(f"{MAX_UPLOADS} uploads are under way already.")
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            hashing = _HASHING.submit(self._growing.setdefault(upload, _Growing()).take, offset, data)
             try:
                 _write_at(handle, data, offset)
                 start_writing(handle, offset, len(data))
-                self._growing.setdefault(upload, _Growing()).take(offset, data)
                 return os.fstat(handle).st_size
             finally:
                 os.close(handle)
+                hashing.result()
 
     def check(self, upload: str, meta: AssetMeta) -> None:
         """Raise ``InvalidInput`` unless the upload is whole and right; afterwards it is safely on the disk.

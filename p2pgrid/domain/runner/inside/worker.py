@@ -264,6 +264,7 @@ def _answer(channel: int, answer: Answer) -> NoReturn:
         with contextlib.suppress(BaseException):
             stream.flush()
     _send(channel, answer.pack())
+    os.read(channel, 1)  # the node looks what was used, and ends this
     os._exit(0)
 
 

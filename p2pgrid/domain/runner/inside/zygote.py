@@ -25,8 +25,9 @@ from p2pgrid.domain.runner.order import MAX_ORDER, Setup
 FIRST: Final = ("numpy", "numpy.random")
 """What every run needs: imported before the zygote is ready."""
 LATER: Final = ("pandas", "pyarrow")
-"""What most runs need, and takes long: imported when nobody waits.  What is not installed is left out."""
+"""What most runs need, and takes long: imported when no run is under way.  What is not installed is left out."""
 IDLE_MS: Final = 200
+"""How long the first run is waited for before that."""
 SETUP_SECONDS: Final = 60.0
 
 
@@ -90,16 +91,17 @@ class _Nursery:
 
     def serve(self) -> None:
         """Until the node goes."""
-        later = list(LATER)
+        later, pause = list(LATER), IDLE_MS
         while True:
-            found = self.poll.poll(IDLE_MS if later else None)
-            if not found and later:
+            found = self.poll.poll(pause if later and not self.living else None)
+            if not found:
                 _preload([later.pop(0)])
                 if not later:
                     self.node.send(wire.pack({"loaded": True}))
             for fd, _ in found:
                 if fd != self.node.fileno():
                     self._bury(fd)
+                    pause = 0
                 elif not self._fork():
                     return self._end()
 

@@ -101,7 +101,7 @@ async def leave(scientist: Any, asset: str, seconds: float) -> None:
     sending = asyncio.create_task(scientist.ask(asset, code=SLOW.format(seconds), name="f"))
     async with asyncio.timeout(20):
         while not scientist.service._domain.runner._inside:
-            await scientist("auth.whoami")
+            await scientist("request.list")
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending

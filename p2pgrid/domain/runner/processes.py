@@ -1,0 +1,42 @@
+"""Starting a process so that whoever asked for it may give up at any moment.
+
+asyncio's own ``create_subprocess_exec`` waits without end when it is cancelled before the pipes of its process are
+connected (seen in CPython 3.11, ``BaseSubprocessTransport._wait``): it is never cancelled here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from typing import Any, Final
+
+END_SECONDS: Final = 5.0
+
+
+async def start(*command: str, **options: Any) -> asyncio.subprocess.Process:
+    """A process in a session of its own.  Cancelling ends it first.  Raises ``OSError``.
+
+    ``options``: as of ``asyncio.create_subprocess_exec``.
+    """
+    options["start_new_session"] = True
+    starting = asyncio.ensure_future(asyncio.create_subprocess_exec(*command, **options))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        while not starting.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([starting])
+        if starting.exception() is None:
+            await end(starting.result())
+        raise
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Kill it and all of its session, and wait until it is gone; it may have ended already."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):  # asyncio waits for its pipes too, which somebody may still hold
+        await asyncio.wait_for(process.wait(), END_SECONDS)
