@@ -7,7 +7,6 @@ names the folder a node was started in, where its key may lie.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import shutil

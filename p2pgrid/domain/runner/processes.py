@@ -1,7 +1,7 @@
 """Starting a process so that whoever asked for it may give up at any moment.
 
-asyncio's own ``create_subprocess_exec`` waits without end when it is cancelled before the pipes of its process are
-connected (seen in CPython 3.11, ``BaseSubprocessTransport._wait``): it is never cancelled here.
+asyncio's own ``create_subprocess_exec``, when it is cancelled, kills the process and then waits until nobody holds its
+pipes any more, which a grandchild may do without end: it is never cancelled here.
 """
 
 from __future__ import annotations

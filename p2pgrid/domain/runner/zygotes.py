@@ -8,9 +8,10 @@ import logging
 import os
 import signal
 import socket
+import tempfile
 import time
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from p2pgrid import wire
 from p2pgrid.domain.runner import processes
@@ -124,31 +125,34 @@ class Zygote:
 
         Raises ``LocalError`` with what it said when it did not get ready.
         """
-        with theirs:
-            ours.setblocking(False)
-            self._socket = ours
+        ours.setblocking(False)
+        self._socket = ours
+        # Not through a pipe: asyncio would wait for whoever holds its other end.
+        with tempfile.TemporaryFile() as said:
             try:
-                self._process = await processes.start(
-                    *command,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.PIPE,
-                    env=environment(),
-                    cwd="/",
-                    pass_fds=(theirs.fileno(),),
-                )
+                with theirs:
+                    self._process = await processes.start(
+                        *command,
+                        stdin=asyncio.subprocess.DEVNULL,
+                        stdout=asyncio.subprocess.DEVNULL,
+                        stderr=said,
+                        env=environment(),
+                        cwd="/",
+                        pass_fds=(theirs.fileno(),),
+                    )
             except OSError as error:
                 self._lost()
                 raise LocalError(f"The run's process cannot be started: {error.strerror}.") from error
-        self._loop.add_reader(ours, self._hear)
-        try:
-            with contextlib.suppress(OSError):  # it ended at once: what it said tells more
-                ours.send(setup.pack())
-            async with asyncio.timeout(START_SECONDS):
-                self.held = await self._ready
-        except (TimeoutError, LocalError) as error:
-            said = await self._last_words()
-            raise LocalError(f"The run's process did not get ready: {said or 'it said nothing'}.") from error
+            self._loop.add_reader(ours, self._hear)
+            try:
+                with contextlib.suppress(OSError):  # it ended at once: what it said tells more
+                    ours.send(setup.pack())
+                async with asyncio.timeout(START_SECONDS):
+                    self.held = await self._ready
+            except (TimeoutError, LocalError) as error:
+                await self.close()
+                why = _last_line(said) or "it said nothing"
+                raise LocalError(f"The run's process did not get ready: {why}.") from error
 
     async def worker(self) -> Child:
         """A worker that waits for its order: the one that is there, or a new one.
@@ -217,17 +221,6 @@ class Zygote:
         except TimeoutError:
             await processes.end(self._process)
 
-    async def _last_words(self) -> str:
-        self._lost()
-        process = self._process
-        if process is None or process.stderr is None:
-            return ""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(processes.END_SECONDS):
-                said = (await process.stderr.read(MAX_ERROR)).decode("utf-8", "replace").strip()
-                return said.splitlines()[-1] if said else ""
-        return ""
-
     def _hear(self) -> None:
         """One word of the zygote."""
         if self._socket is None:
@@ -294,6 +287,12 @@ class Zygote:
             self._spare = None
         self._births.clear()
         self._children.clear()
+
+
+def _last_line(said: IO[bytes]) -> str:
+    said.seek(0)
+    lines = said.read(MAX_ERROR).decode("utf-8", "replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def _unwanted(birth: asyncio.Future[Child]) -> None:

@@ -228,7 +228,7 @@ def f():
 
 
 async def test_runs_leave_no_descriptors(runner: Runner) -> None:
-    await runner.run(QUICK)
+    await waiting(runner)
     before = psutil.Process().num_fds()
     for _ in range(3):
         await runner.run(QUICK)
@@ -236,7 +236,7 @@ async def test_runs_leave_no_descriptors(runner: Runner) -> None:
 
 
 async def test_runs_that_are_cancelled_at_any_moment_leave_no_descriptors(runner: Runner) -> None:
-    await runner.run(QUICK)
+    await waiting(runner)
     before = psutil.Process().num_fds()
     for turns in range(0, 120, 3):
         task = asyncio.create_task(runner.run(QUICK))
