@@ -28,7 +28,7 @@ from p2pgrid.domain.runner.spec import RunReport
 from p2pgrid.domain.service import runs
 from p2pgrid.domain.service.door import Domain, Who, fit, verb
 from p2pgrid.domain.service.floors import rules_of
-from p2pgrid.domain.service.policed import LetOut, kept_back
+from p2pgrid.domain.service.policed import LetOut
 from p2pgrid.domain.service.requests import visible
 from p2pgrid.domain.service.uploads import CHUNK
 from p2pgrid.domain.states import Status
@@ -230,16 +230,10 @@ async def _run(
     if not begun:
         raise runs.failure(let.report)
 
-    def settle(session: Session, let: LetOut = let) -> Execution | P2PError:
+    def settle(session: Session, let: LetOut) -> Execution | P2PError:
         return watch.note(session, _settle(domain, session, who, request, let, own))
 
-    try:
-        settled = await domain.write(settle)
-    except P2PError as error:  # what cannot be kept is a run without a result, and its end is recorded
-        if not let.report.ok:
-            raise
-        failed = LetOut(kept_back(let.report, "unavailable", f"The result could not be kept: {error.cause}"))
-        settled = await domain.write(lambda session: settle(session, failed))
+    settled = await runs.settled(domain, let, settle)
     if isinstance(settled, P2PError):
         raise settled
     return settled

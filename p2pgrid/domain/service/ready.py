@@ -43,7 +43,9 @@ async def run_now(domain: Domain, who: Who, args: Args) -> Any:
             names = ", ".join(request.input_policy.user_owned)
             raise Conflict(f"The run needs values that its author hands in: {names}.", fix="Approve it without a run.")
         let = await _run(domain, who, request, rules)
-        settled = await domain.write(lambda session: _settle(domain, session, who, request, let, wires))
+        settled = await runs.settled(
+            domain, let, lambda session, let: _settle(domain, session, who, request, let, wires)
+        )
     if isinstance(settled, P2PError):
         raise settled
     return settled.to_wire(private=True)

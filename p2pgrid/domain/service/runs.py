@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from sqlalchemy.orm import Session
 
 from p2pgrid import crypto
 from p2pgrid.assets import AssetMeta
@@ -15,9 +17,11 @@ from p2pgrid.domain.policies import Rule, Value
 from p2pgrid.domain.policies.rules import KINDS
 from p2pgrid.domain.runner.spec import RunInput, RunReport, RunSpec
 from p2pgrid.domain.service.door import Domain
-from p2pgrid.domain.service.policed import LetOut, filtered, let_out, limits_of, with_values
+from p2pgrid.domain.service.policed import LetOut, filtered, kept_back, let_out, limits_of, with_values
 from p2pgrid.domain.storage.files import file_name
 from p2pgrid.errors import LimitExceeded, NotConfined, NotFound, P2PError, PolicyRefused, RunFailed
+
+T = TypeVar("T")
 
 MAX_OUTPUT: Final = 16_384
 """Characters kept of what a run printed."""
@@ -85,6 +89,18 @@ async def on_data(
         failed = replace(let.report, ok=False, result=None, result_shape="", failure="result", error=error)
         return LetOut(failed)
     return let
+
+
+async def settled(domain: Domain, let: LetOut, work: Callable[[Session, LetOut], T]) -> T:
+    """Do ``work`` in one transaction; a result that cannot be kept is none, and that the code ran is recorded."""
+    try:
+        return await domain.write(lambda session: work(session, let))
+    except Exception as error:
+        if not let.report.ok:
+            raise
+        cause = error.cause if isinstance(error, P2PError) else type(error).__name__
+        failed = LetOut(kept_back(let.report, "unavailable", f"The result could not be kept: {cause}"))
+        return await domain.write(lambda session: work(session, failed))
 
 
 def order_facts(domain: Domain, request: CodeRequest, side: str) -> dict[str, Any]:

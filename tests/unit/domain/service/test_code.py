@@ -18,6 +18,7 @@ from p2pgrid.errors import (
     NotAllowed,
     NotConfined,
     NotFound,
+    P2PError,
     Pending,
     PolicyRefused,
     RunFailed,
@@ -243,6 +244,25 @@ async def test_a_run_that_cannot_be_noted_is_not_begun(owner: Any, scientist: An
     with storage.write() as session:
         session.connection().exec_driver_sql("DROP TRIGGER full")
     assert not [action for action in await actions(owner) if action.startswith("code.run")]
+
+
+@pytest.mark.parametrize("verb", ["code.call", "request.run"])
+async def test_a_result_that_cannot_be_kept_is_a_run_that_is_recorded(
+    owner: Any, scientist: Any, asset: str, verb: str
+) -> None:
+    request = await (approved(owner, scientist, asset) if verb == "code.call" else scientist.ask(asset))
+    with owner.service._domain.storage.write() as session:
+        full = "CREATE TRIGGER full BEFORE INSERT ON executions BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+        session.connection().exec_driver_sql(full)
+    with pytest.raises(P2PError):
+        await (call(scientist, request) if verb == "code.call" else owner(verb, id=request["id"]))
+    with owner.service._domain.storage.write() as session:
+        session.connection().exec_driver_sql("DROP TRIGGER full")
+    assert (await actions(owner))[-2:] == ["code.run.begin", "code.run"]
+    held = await owner("request.get", id=request["id"])
+    assert (held["released"], held["private_run"]["failure"]) == (0, "unavailable")
+    assert "could not be kept" in held["private_run"]["error"]
+    assert held["status"] == ("approved" if verb == "code.call" else "pending").upper()
 
 
 async def test_an_input_that_is_gone_counts_no_run(owner: Any, scientist: Any, asset: str, house: Any) -> None:
