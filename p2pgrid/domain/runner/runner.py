@@ -201,7 +201,10 @@ class Runner:
                 await zygote.close()
                 continue
             self._zygotes["", "mock"] = (python, zygote)
-            return Tier(name, layers_of(name, zygote), " ".join(why) or "Every layer holds.")
+            layers = layers_of(name, zygote)
+            if os.geteuid() == 0 and "other-user" not in layers:
+                why.append("Runs stay root's: no other user can read this interpreter.")
+            return Tier(name, layers, " ".join(why) or "Every layer holds.")
         return Tier("none", ("rlimits",), " ".join(why))
 
     def _retire_later(self, place: Place) -> None:

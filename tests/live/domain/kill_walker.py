@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,9 @@ async def live(order: dict[str, Any], out: int) -> None:
         os.write(out, json.dumps(fact).encode() + b"\n")
 
     life = Life(Path(order["folder"]), Tripwire(None), say if order["do"] == "walk" else lambda fact: None)
-    life.service._domain.queue._at_once = 0 if order["do"] == "look" else 2  # whoever only looks starts no job
+    domain = life.service._domain
+    domain.limits = replace(domain.limits, jobs_kept=1 << 20)  # every job that was told of must be found
+    domain.queue._at_once = 0 if order["do"] == "look" else 2  # whoever only looks starts no job
     async with life:
         if order["do"] == "prepare":
             await life.do(life.owner, "account.register", name="Jane", email=JANE, password="abc123")
