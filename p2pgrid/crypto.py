@@ -7,6 +7,7 @@ made for one purpose are worthless for another.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Final
@@ -17,6 +18,8 @@ from nacl._sodium import ffi, lib
 
 from p2pgrid.errors import BadSeal, BadSignature, Malformed
 from p2pgrid.ids import NodeId, node_id
+
+log = logging.getLogger(__name__)
 
 KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
@@ -201,14 +204,11 @@ class _OpenSSL:
     """The same cipher by OpenSSL."""
 
     def __init__(self) -> None:
-        from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+        from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
         self._cipher, self._invalid = ChaCha20Poly1305, InvalidTag
-        try:
-            ChaCha20Poly1305(bytes(KEY_BYTES))
-        except UnsupportedAlgorithm as error:  # built or set up without it
-            raise ImportError(str(error)) from error
+        ChaCha20Poly1305(bytes(KEY_BYTES))  # it may be built or set up without it
 
     def seal(self, key: bytes, nonce: bytes, plain: bytes, aad: bytes) -> bytes:
         """See ``seal``."""
@@ -224,10 +224,13 @@ class _OpenSSL:
 
 @cache
 def _openssl() -> _OpenSSL | None:
-    """None when the extra ``speed`` is not installed."""
+    """None when the extra ``speed`` is not installed, or does not work here."""
     try:
         return _OpenSSL()
     except ImportError:
+        return None
+    except Exception:  # a library that is broken or set up otherwise: libsodium does the same
+        log.warning("cryptography cannot be used", exc_info=True)
         return None
 
 

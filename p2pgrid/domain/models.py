@@ -261,7 +261,7 @@ class CodeRequest:
 class Execution:
     """One result: of a run or a deposit.  ``serial`` counts the releases of a request; None: not released yet.
 
-    ``inline`` is the result itself where it is small and was just released.
+    ``inline`` is the result itself, of a small one that a call is answered with.
     """
 
     id: str

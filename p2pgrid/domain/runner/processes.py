@@ -34,7 +34,7 @@ async def start(*command: str, **options: Any) -> asyncio.subprocess.Process:
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
-    """Kill it and all of its session, and wait until it is gone; it may have ended already."""
+    """Kill it with its group, and wait until it is gone; one that ended already is left as it is."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

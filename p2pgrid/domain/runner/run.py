@@ -20,12 +20,15 @@ from p2pgrid.domain.runner.order import ANSWER_ROOM, HEAD, LOADED, MAX_ERROR, MA
 from p2pgrid.domain.runner.spec import RunReport, RunSpec, unavailable
 from p2pgrid.domain.runner.text import printable, without_folders
 from p2pgrid.domain.runner.zygotes import Child, End, Zygote
-from p2pgrid.errors import StorageError, TooLarge
+from p2pgrid.errors import LocalError, StorageError, TooLarge
 
 CONFINE_SECONDS: Final = 30.0
 """For a worker to confine itself on a busy machine; its own time begins afterwards."""
-LAST_CHUNKS: Final = 2
-"""Pieces of output that a pipe holds when its writer is gone, with the empty one that ends it."""
+LAST_CHUNKS: Final = 32
+"""Pieces of output that are still read when a run has ended: what a pipe may hold, and more."""
+PAUSE_SECONDS: Final = 0.005
+"""Between two reads of what comes in drops, so that a run that writes byte by byte does not keep the node's loop."""
+DROP: Final = 1 << 10
 FLOOD_FACTOR: Final = 64
 FLOOD_LEAST: Final = 1 << 20
 """Output over its limit is cut; over this many times its limit, the run ends: reading it costs the node time."""
@@ -64,6 +67,7 @@ class Run:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._heard = _Heard()
         self._child: Child | None = None
+        self._listening = asyncio.get_running_loop().call_soon(int)
         self._room = 0
 
     def stop(self, why: str = "stopped") -> None:
@@ -91,36 +95,35 @@ class Run:
             order = order_of(self._spec, size).pack()
             if len(order) > MAX_ORDER:
                 raise TooLarge(f"The run's order is over {MAX_ORDER} bytes.")
-            output, output_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            output, output_end = _pipe()
             stack.callback(os.close, output)
             try:
-                os.set_blocking(output_end, True)
                 child = self._child = await zygote.worker()
                 stack.callback(child.leave)
-                with contextlib.suppress(OSError):  # how it ended, its end tells
-                    socket.send_fds(child.channel, [order[:HEAD]], [output_end, *inputs])
+                _hand_over(child, order[:HEAD], [output_end, *inputs])
             finally:
                 os.close(output_end)
             return await self._attended(child, order[HEAD:], output)
 
     async def _attended(self, child: Child, order: bytes, output: int) -> RunReport:
         """See the worker through to its answer or its end."""
-        loop = asyncio.get_running_loop()
-        loop.add_reader(output, self._drain, output)
+        self._listen(output)
         try:
             if self._heard.stopped:
                 child.kill()
             await self._converse(child, order)
-            end = self._answered(child) or await child.ended
+            used = child.used() if self._heard.answer is not None else None
+            child.kill()  # whatever it says of itself: nothing of it lives on
+            end = End(0, *used) if used else await asyncio.shield(child.ended)
             self._heard.ended = time.monotonic()
-            child.kill()
             self._drain(output, LAST_CHUNKS)
         except BaseException:
             child.kill()
             await asyncio.shield(asyncio.wait([child.ended]))
             raise
         finally:
-            loop.remove_reader(output)
+            self._listening.cancel()
+            asyncio.get_running_loop().remove_reader(output)
         return await self._judged(end)
 
     async def _converse(self, child: Child, order: bytes) -> None:
@@ -145,11 +148,6 @@ class Run:
         finally:
             watch.cancel()
 
-    def _answered(self, child: Child) -> End | None:
-        """What a worker that answered has used; None when it did not answer, or that cannot be told."""
-        used = child.used() if self._heard.answer is not None and not self._heard.stopped else None
-        return End(0, *used) if used else None
-
     def _end(self, child: Child, why: str) -> None:
         self._heard.stopped = self._heard.stopped or why
         child.kill()
@@ -158,23 +156,37 @@ class Run:
         """The kernel counts a user's threads, and not all that is memory; this counts the run's own."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            threads, memory = child.weigh()
+            weighed = child.weigh()
+            if weighed is None:
+                child.kill()
+                continue
+            threads, memory = weighed
             if threads > self._spec.limits.threads + 1:
                 self._end(child, "error")
             if memory > self._room:
                 self._end(child, "memory")
 
-    def _drain(self, output: int, chunks: int = 1) -> None:
-        """Keep output up to its limit, count the rest, end the run when it floods."""
+    def _listen(self, output: int) -> None:
+        """Read when there is something, at most once in ``PAUSE_SECONDS``."""
+        loop = asyncio.get_running_loop()
+
+        def hear() -> None:
+            loop.remove_reader(output)
+            if self._drain(output):
+                self._listening = loop.call_later(PAUSE_SECONDS, self._listen, output)
+
+        loop.add_reader(output, hear)
+
+    def _drain(self, output: int, chunks: int = 1) -> bool:
+        """Keep output up to its limit, count the rest, end the run when it floods; whether more may come."""
         heard, limit = self._heard, self._spec.limits.output_bytes
         for _ in range(chunks):
             try:
                 part = os.read(output, CHUNK)
             except BlockingIOError:
-                return
+                return True
             if not part:
-                asyncio.get_running_loop().remove_reader(output)
-                return
+                return False
             heard.printed += len(part)
             kept = part[: max(0, limit - len(heard.output))]
             heard.output += kept
@@ -183,6 +195,7 @@ class Run:
                 self._on_output(_visible(text))
             if heard.printed > self._flood_limit() and self._child is not None:
                 self._end(self._child, "output")
+        return True
 
     def _flood_limit(self) -> int:
         return max(FLOOD_LEAST, FLOOD_FACTOR * self._spec.limits.output_bytes)
@@ -218,13 +231,13 @@ class Run:
             return unavailable("The run was stopped: the node is closing.")
         if not heard.ready:
             return unavailable("The run could not be confined.")
+        if heard.answer is not None:
+            return await read_answer(heard.answer, limits)
         if end is None:
             return unavailable("The run's process ended, and the run with it.")
         if heard.loaded and not heard.started:
             return unavailable(heard.loaded.decode("utf-8", "replace"))
-        if end.code or heard.answer is None:
-            return worker_ended(end, limits)
-        return await read_answer(heard.answer, limits)
+        return worker_ended(end, limits)
 
 
 async def _frame(channel: socket.socket, most: int) -> bytes:
@@ -236,14 +249,35 @@ async def _frame(channel: socket.socket, most: int) -> bytes:
 
 
 async def _exactly(channel: socket.socket, size: int) -> bytearray:
-    loop, body = asyncio.get_running_loop(), bytearray(size)
-    left = memoryview(body)
-    while left:
-        count = await loop.sock_recv_into(channel, left)
-        if not count:
+    loop, body = asyncio.get_running_loop(), bytearray()
+    while left := size - len(body):
+        part = await loop.sock_recv(channel, min(left, CHUNK))
+        if not part:
             raise EOFError
-        left = left[count:]
+        body += part
+        if len(part) < left:  # also when more is there already, others have their turn
+            await asyncio.sleep(0 if len(part) >= DROP else PAUSE_SECONDS)
     return body
+
+
+def _pipe() -> tuple[int, int]:
+    """The node's end of a run's output, which does not block, and the run's.  Raises ``LocalError``."""
+    try:
+        output, end = os.pipe()
+    except OSError as error:
+        raise LocalError(f"The run cannot be started: {error.strerror}.") from error
+    os.set_blocking(output, False)
+    return output, end
+
+
+def _hand_over(child: Child, head: bytes, descriptors: list[int]) -> None:
+    """Send a worker what its order begins with.  Raises ``LocalError``."""
+    try:
+        socket.send_fds(child.channel, [head], descriptors)
+    except ConnectionError:
+        pass  # how it ended, its end tells
+    except OSError as error:
+        raise LocalError(f"The run cannot be started: {error.strerror}.") from error
 
 
 def _shown(text: bytes) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import tempfile
@@ -57,12 +58,25 @@ class Child:
         with contextlib.suppress(OSError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
-    def weigh(self) -> tuple[int, int]:
-        """How many threads it has, and bytes of memory that no file stands behind; zeros when that cannot be told."""
-        with contextlib.suppress(OSError, ValueError, KeyError):
+    def weigh(self) -> tuple[int, int] | None:
+        """How many threads it has, and bytes of memory that no file stands behind.
+
+        Zeros when that cannot be told; None for one that is ending, or whose first thread has: nobody sees its others.
+        """
+        try:
             status = _status(self._pid())
             return status["Threads"], status["RssAnon"] << 10
-        return 0, 0
+        except KeyError:
+            return None
+        except (OSError, ValueError):
+            return 0, 0
+
+    @property
+    def lives(self) -> bool:
+        """Whether its process has not ended, also when nobody has heard of that yet."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return not poll.poll(0)
 
     def used(self) -> tuple[float, int] | None:
         """Processor seconds so far and bytes at its largest, of one that lives; None when that cannot be told."""
@@ -114,6 +128,7 @@ class Zygote:
         self._loaded = False
         self._spare: Child | None = None
         self._preparing: asyncio.Task[None] | None = None
+        self._resting = False
 
     @property
     def alive(self) -> bool:
@@ -128,8 +143,10 @@ class Zygote:
         ours.setblocking(False)
         self._socket = ours
         # Not through a pipe: asyncio would wait for whoever holds its other end.
-        with tempfile.TemporaryFile() as said:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(theirs)
             try:
+                said = stack.enter_context(tempfile.TemporaryFile())
                 with theirs:
                     self._process = await processes.start(
                         *command,
@@ -161,7 +178,7 @@ class Zygote:
         """
         spare, self._spare = self._spare, None
         if spare is not None:
-            if not spare.ended.done():
+            if spare.lives:
                 return spare
             spare.leave()
         return await self._fork()
@@ -172,7 +189,10 @@ class Zygote:
         if self._socket is None:
             raise LocalError("The run's process has ended.")
         birth: asyncio.Future[Child] = self._loop.create_future()
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise LocalError(f"The run cannot be started: {error.strerror}.") from error
         self._births[number] = (ours, birth)
         try:
             with theirs:
@@ -182,18 +202,19 @@ class Zygote:
                 return await asyncio.shield(birth)
         except BaseException as error:
             ours.close()  # a worker whose channel closes before its order came ends by itself
+            birth.add_done_callback(_unwanted)
             if isinstance(error, TimeoutError):
                 self._lost()
                 raise LocalError("The run's process does not answer.") from None
             if isinstance(error, OSError):
                 del self._births[number]
                 raise LocalError(f"The run's process takes no more: {error.strerror}.") from error
-            birth.add_done_callback(_unwanted)
             raise
 
     def _prepare(self) -> None:
         """Have a worker wait for the next run."""
-        if self.alive and self._loaded and self._spare is None and (self._preparing is None or self._preparing.done()):
+        busy = self._preparing is not None and not self._preparing.done()
+        if self.alive and self._loaded and not self._resting and self._spare is None and not busy:
             self._preparing = self._loop.create_task(self._make_spare())
 
     async def _make_spare(self) -> None:
@@ -206,8 +227,14 @@ class Zygote:
 
     async def retire(self) -> None:
         """Let its runs end first."""
-        while runs := [child.ended for child in self._children.values() if child is not self._spare]:
-            await asyncio.wait(runs)
+        self._resting = True
+        if self._preparing is not None:
+            await asyncio.wait([self._preparing])
+        if self._spare is not None:
+            self._spare.leave()
+        while self._births or self._children:
+            births, ends = (birth for _, birth in self._births.values()), (one.ended for one in self._children.values())
+            await asyncio.wait([*births, *ends])  # type: ignore[type-var]
         await self.close()
 
     async def close(self) -> None:
@@ -226,7 +253,7 @@ class Zygote:
         if self._socket is None:
             return
         try:
-            raw, descriptors, _, _ = socket.recv_fds(self._socket, MAX_WORD, 1)
+            raw, descriptors, _, _ = socket.recv_fds(self._socket, MAX_WORD, 1, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return
         except OSError:
@@ -252,8 +279,9 @@ class Zygote:
             return
         number = word["run"]
         if "born" in word:
-            channel, birth = self._births.pop(number)
+            channel, birth = self._births[number]
             child = self._children[number] = Child(descriptors[0], channel, self._loop.create_future())
+            del self._births[number]
             birth.set_result(child)
         elif "refused" in word:
             _, birth = self._births.pop(number)

@@ -94,10 +94,10 @@ async def execute(domain: Domain, who: Who, args: Args, watch: Watch) -> Executi
     code_id, name = args.maybe_id("id"), None if args.has("id") else args.text("name", MAX_NAME)
     given = _read_given(args)
     written = domain.written
-    request, rules = await domain.read(lambda session: _found(session, who, code_id, name))
+    request = await domain.read(lambda session: _find(session, who, code_id, name))
     async with domain.turn(request.id):
         if domain.written != written:  # it may have been an earlier call of the same code, which spent its policy
-            request, rules = await domain.read(lambda session: _found(session, who, request.code_id, None))
+            request = await domain.read(lambda session: _find(session, who, request.code_id, None))
         values = _check(domain, who, request, given)
         own = own_digest(request, values)
         # A later denial closes the function; what was released before stays released.
@@ -116,7 +116,7 @@ async def execute(domain: Domain, who: Who, args: Args, watch: Watch) -> Executi
                 lambda session: watch.note(session, _release(domain, session, who, request, own))
             )
         elif step is Step.RUN:
-            execution = await _run(domain, who, request, values, rules, watch)
+            execution = await _run(domain, who, request, values, watch)
         else:
             raise PolicyRefused("The output policy releases nothing for this request.", fix=AGAIN)
     return execution
@@ -170,12 +170,6 @@ def _find(session: Session, who: Who, code_id: str | None, name: str | None) -> 
     return row.value()
 
 
-def _found(session: Session, who: Who, code_id: str | None, name: str | None) -> tuple[CodeRequest, tuple[Rule, ...]]:
-    """The same, with the rules of a run that begins now."""
-    request = _find(session, who, code_id, name)
-    return request, rules_of(session, request)
-
-
 def _unapproved(request: CodeRequest) -> P2PError:
     if request.status is Status.DENIED:
         return Denied(f"The request for {request.function} was denied: {request.denial or 'no reason was given'}")
@@ -204,25 +198,19 @@ def _check(domain: Domain, who: Who, request: CodeRequest, given: dict[str, Give
     return values
 
 
-async def _run(
-    domain: Domain,
-    who: Who,
-    request: CodeRequest,
-    values: Mapping[str, Value],
-    rules: tuple[Rule, ...],
-    watch: Watch,
-) -> Execution:
+async def _run(domain: Domain, who: Who, request: CodeRequest, values: Mapping[str, Value], watch: Watch) -> Execution:
     """Run on the private data.  The run is counted before it starts, so that no way of ending it escapes the count."""
     begun, own = False, own_digest(request, values)
 
-    async def begin() -> None:
+    async def begin() -> tuple[Rule, ...]:
         nonlocal begun
-        await domain.write(lambda session: _begin(domain, session, who, request, own))
+        rules = await domain.write(lambda session: _begin(domain, session, who, request, own))
         begun = True
+        return rules
 
     _refuse_failed(domain, request)
     try:
-        let = await runs.on_data(domain, request, begin, values, rules, watch.on_output)
+        let = await runs.on_data(domain, request, begin, values, watch.on_output)
     except P2PError as error:
         if not begun:
             raise
@@ -244,8 +232,11 @@ def _refuse_failed(domain: Domain, request: CodeRequest) -> None:
         raise PolicyRefused(f"{request.failures} runs on the private data ended without a result.", fix=AGAIN)
 
 
-def _begin(domain: Domain, session: Session, who: Who, request: CodeRequest, own: str) -> None:
-    """Count a run as one without a result until ``_settle`` knows better; it may have waited long for its turn."""
+def _begin(domain: Domain, session: Session, who: Who, request: CodeRequest, own: str) -> tuple[Rule, ...]:
+    """Count a run as one without a result until ``_settle`` knows better; the rules that hold for it.
+
+    It may have waited long for its turn.
+    """
     row = session.get_one(RequestRow, request.id)
     now = row.value()
     if now.status is not Status.APPROVED:
@@ -254,6 +245,7 @@ def _begin(domain: Domain, session: Session, who: Who, request: CodeRequest, own
     row.failures += 1
     facts = runs.order_facts(domain, now, "data")
     domain.record(session, who.label, "code.run.begin", row.id, **facts, **({"given": own} if own else {}))
+    return rules_of(session, now)
 
 
 def _settle(

@@ -31,18 +31,17 @@ async def run_now(domain: Domain, who: Who, args: Args) -> Any:
     """
     an_id, wires = args.id("id"), [rule.to_wire() for rule in policies.parse_rules(args.raw("rules"))]
 
-    def look(session: Session) -> tuple[CodeRequest, tuple[policies.Rule, ...]]:
+    def look(session: Session) -> CodeRequest:
         row = find_request(session, who, an_id)
         _must_be_open(row)
-        request = row.value()
-        return request, policies.all_rules(rules_of(session, request), policies.parse_rules(wires))
+        return row.value()
 
     async with domain.turn(an_id):
-        request, rules = await domain.read(look)
+        request = await domain.read(look)
         if request.input_policy.user_owned:
             names = ", ".join(request.input_policy.user_owned)
             raise Conflict(f"The run needs values that its author hands in: {names}.", fix="Approve it without a run.")
-        let = await _run(domain, who, request, rules)
+        let = await _run(domain, who, request, policies.parse_rules(wires))
         settled = await runs.settled(
             domain, let, lambda session, let: _settle(domain, session, who, request, let, wires)
         )
@@ -58,12 +57,13 @@ def _must_be_open(row: RequestRow) -> Status:
     return next_status(row, Verdict.APPROVE)
 
 
-async def _run(domain: Domain, who: Who, request: CodeRequest, rules: tuple[policies.Rule, ...]) -> LetOut:
-    async def begin() -> None:
-        await domain.write(lambda session: domain.record(session, who.label, "code.run.begin", request.id))
+async def _run(domain: Domain, who: Who, request: CodeRequest, more: tuple[policies.Rule, ...]) -> LetOut:
+    def begun(session: Session) -> tuple[policies.Rule, ...]:
+        domain.record(session, who.label, "code.run.begin", request.id)
+        return policies.all_rules(rules_of(session, request), more)
 
     try:
-        return await runs.on_data(domain, request, begin, request.input_policy.constants, rules)
+        return await runs.on_data(domain, request, lambda: domain.write(begun), request.input_policy.constants)
     except P2PError as error:
         return LetOut(runs.unavailable(error))
 

@@ -68,21 +68,26 @@ async def on_mocks(
 async def on_data(
     domain: Domain,
     request: CodeRequest,
-    begin: Callable[[], Awaitable[None]],
+    begin: Callable[[], Awaitable[tuple[Rule, ...]]],
     values: Mapping[str, Value],
-    rules: tuple[Rule, ...],
     on_output: Callable[[str], None] | None = None,
 ) -> LetOut:
     """Run a request's code on its private inputs; ``begin`` is awaited before anything starts, if it comes to that.
 
-    The answer holds what its output policy and ``rules`` let out.
+    The answer holds what its output policy and the rules that ``begin`` gives let out.
     Raises what ``begin`` raises, ``NotFound`` when an input was deleted, ``PolicyRefused`` when a custom input policy
     refuses the values, ``StorageError`` when a file is gone.
     """
     held = {name: (an_id, domain.catalogue.asset(an_id)) for name, an_id in request.input_policy.inputs.items()}
     inputs = {name: await _input(domain, an_id, "data", asset.data) for name, (an_id, asset) in held.items()}
     let_in = await filtered(domain, request, values, "private")
-    report = await _run(domain, request, inputs, let_in, "private", begin, on_output)
+    rules: tuple[Rule, ...] = ()
+
+    async def begun() -> None:
+        nonlocal rules
+        rules = await begin()
+
+    report = await _run(domain, request, inputs, let_in, "private", begun, on_output)
     let = await let_out(domain, request, report, inputs, rules, "private")
     if let.report.ok and len(let.report.result or b"") > domain.limits.result_bytes:
         error = f"The result is over {domain.limits.result_bytes} bytes."

@@ -71,14 +71,14 @@ class AssetFiles:
             if not path.exists() and len(os.listdir(self._staging)) >= MAX_UPLOADS:
                 raise TooLarge(f"{MAX_UPLOADS} uploads are under way already.")
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            hashing = _HASHING.submit(self._growing.setdefault(upload, _Growing()).take, offset, data)
+            growing = self._growing.setdefault(upload, _Growing())
             try:
-                _write_at(handle, data, offset)
-                start_writing(handle, offset, len(data))
+                with growing.taking(offset, data):
+                    _write_at(handle, data, offset)
+                    start_writing(handle, offset, len(data))
                 return os.fstat(handle).st_size
             finally:
                 os.close(handle)
-                hashing.result()
 
     def check(self, upload: str, meta: AssetMeta) -> None:
         """Raise ``InvalidInput`` unless the upload is whole and right; afterwards it is safely on the disk.
@@ -167,6 +167,18 @@ class _Growing:
 
     def __init__(self) -> None:
         self._state, self._at = hasher(), 0
+
+    @contextmanager
+    def taking(self, offset: int, data: bytes) -> Iterator[None]:
+        """Note a piece while it is written; one that was not ends it."""
+        under_way = _HASHING.submit(self.take, offset, data)
+        try:
+            yield
+        except BaseException:
+            under_way.result()
+            self._at = -1
+            raise
+        under_way.result()
 
     def take(self, offset: int, data: bytes) -> None:
         """Note a piece; one that overwrites what was hashed ends it."""

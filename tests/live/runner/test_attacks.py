@@ -564,6 +564,48 @@ def f():
     assert report.max_rss > 0
 
 
+async def test_answers_from_a_thread_when_its_first_thread_is_gone(run: Run) -> None:
+    """A process without its first thread tells nobody what it uses; it must end all the same."""
+    code = f"""{FIND_CHANNEL}
+import ctypes, threading, time
+
+def late():
+    time.sleep(0.3)
+    tell(msgpack.packb({{'failure': '', 'error': '', 'result': b'\x07'}}))
+    time.sleep(600)
+
+def f():
+    threading.Thread(target=late).start()
+    ctypes.CDLL(None).syscall(60, 0)
+"""
+    async with asyncio.timeout(20):
+        both = await asyncio.gather(*(run(code) for _ in range(2)))
+        assert {report.started for report in both} == {True}
+        assert (await run("def f(): return 1")).ok
+
+
+async def test_feeds_its_answer_in_drops(run: Run) -> None:
+    """Each drop of an answer and of the output wakes the node; its loop goes on for everybody else."""
+    code = f"""{FIND_CHANNEL}
+def f():
+    for fd in range(3, 64):
+        try:
+            if stat.S_ISSOCK(os.fstat(fd).st_mode): break
+        except OSError: pass
+    os.write(fd, (1 << 24).to_bytes(4, 'big'))
+    while True:
+        os.write(fd, b'x')
+        os.write(1, b'x')
+"""
+    running = asyncio.create_task(run(code, limits=SHORT))
+    turns = 0
+    while not running.done():
+        await asyncio.sleep(0.01)
+        turns += 1
+    assert (await running).failure in ("time", "cpu")
+    assert turns > 20
+
+
 # ---------------------------------------------------------------- fooling the reader
 
 

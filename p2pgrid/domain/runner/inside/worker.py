@@ -28,8 +28,8 @@ SOURCE: Final = "<submitted code>"
 OUR_DECORATORS: Final = frozenset({"grid_function", "syft_function", "syft_function_single_use"})
 MAX_SENT: Final = 64
 """Descriptors of one run."""
-OUR_TASKS: Final = 8
-"""Zygote and the like: the kernel counts them with the run's where they share a user."""
+OUR_TASKS: Final = 64
+"""Zygotes and workers that wait: the kernel counts them with the run's where they share a user."""
 
 
 class Failed(Exception):
@@ -116,10 +116,14 @@ def _keep_to(post: Post) -> None:
 
 
 def _speak() -> None:
-    """Standard output and errors are written line by line, and so in their order, wherever they go."""
+    """Standard output and errors are written line by line, and so in their order, to the pipe that comes later."""
+    ends = os.pipe()
     for fd, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(ends[1], fd)  # a stream takes note of what it is opened on
         stream = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
+    for end in ends:
+        os.close(end)
 
 
 def _tasks(setup: Setup, threads: int) -> int:

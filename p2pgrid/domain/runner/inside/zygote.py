@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from p2pgrid import wire
 from p2pgrid.domain.runner.inside import confine, landlock
@@ -28,6 +28,9 @@ LATER: Final = ("pandas", "pyarrow")
 """What most runs need, and takes long: imported when no run is under way.  What is not installed is left out."""
 IDLE_MS: Final = 200
 """How long the first run is waited for before that."""
+AFTER_MS: Final = 20
+PATIENCE_MS: Final = 1500
+"""Milliseconds of silence after which it is done all the same."""
 SETUP_SECONDS: Final = 60.0
 
 
@@ -93,15 +96,15 @@ class _Nursery:
         """Until the node goes."""
         later, pause = list(LATER), IDLE_MS
         while True:
-            found = self.poll.poll(pause if later and not self.living else None)
+            found = self.poll.poll((PATIENCE_MS if self.living else pause) if later else None)
             if not found:
                 _preload([later.pop(0)])
                 if not later:
-                    self.node.send(wire.pack({"loaded": True}))
+                    self._tell({"loaded": True})
             for fd, _ in found:
                 if fd != self.node.fileno():
                     self._bury(fd)
-                    pause = 0
+                    pause = AFTER_MS
                 elif not self._fork():
                     return self._end()
 
@@ -113,7 +116,7 @@ class _Nursery:
         try:
             pid = os.fork()
         except OSError as error:
-            self.node.send(wire.pack({"run": number, "refused": error.strerror}))
+            self._tell({"run": number, "refused": error.strerror})
             return True
         if pid == 0:
             work(Post(descriptors[0], self.setup, self.rules))
@@ -126,7 +129,8 @@ class _Nursery:
         pidfd = os.pidfd_open(pid)
         self.living[pidfd] = (int.from_bytes(number, "big"), pid)
         self.poll.register(pidfd, select.POLLIN)
-        socket.send_fds(self.node, [wire.pack({"run": number, "born": pid})], [pidfd])
+        with contextlib.suppress(OSError):  # the node is gone, as the next word from it tells
+            socket.send_fds(self.node, [wire.pack({"run": number, "born": pid})], [pidfd])
 
     def _bury(self, pidfd: int) -> None:
         number, pid = self.living.pop(pidfd)
@@ -139,7 +143,10 @@ class _Nursery:
             "cpu": used.ru_utime + used.ru_stime,
             "rss": used.ru_maxrss * 1024,
         }
-        with contextlib.suppress(OSError):
+        self._tell(word)
+
+    def _tell(self, word: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # the node is gone, as the next word from it tells
             self.node.send(wire.pack(word))
 
     def _end(self) -> None:

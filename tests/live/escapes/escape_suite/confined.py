@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from p2pgrid.domain.runner import Limits, RunInput, Runner, RunReport, RunSpec
 
+WAIT_SECONDS = 5.0
 HONEST = "def f():\n    return 41 + 1\n"
 SLOW = "def f():\n    import time\n    time.sleep(0.7)\n    return 41 + 1\n"
 
@@ -34,7 +36,21 @@ class Confined:
 
     def run(self, wanted: RunSpec) -> RunReport:
         """One run."""
-        return self._loop.run(self._runner.run(wanted))
+
+        async def settled() -> RunReport:
+            report = await self._runner.run(wanted)
+            await self._wait()
+            return report
+
+        return self._loop.run(settled())
+
+    async def _wait(self) -> None:
+        """Until a worker waits for the next run: what is counted then is what is there when nothing happens."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_SECONDS):
+                for _, zygote in tuple(self._runner._zygotes.values()):
+                    while zygote.alive and zygote._spare is None:  # noqa: ASYNC110 - a look from outside
+                        await asyncio.sleep(0.005)
 
     def run_beside(self, wanted: RunSpec) -> tuple[RunReport, bool]:
         """One run while an honest one goes on; whether that ended well."""
@@ -43,7 +59,9 @@ class Confined:
             honest = asyncio.create_task(self._runner.run(spec(SLOW, Limits())))
             await asyncio.sleep(0.1)
             report = await self._runner.run(wanted)
-            return report, (await honest).ok
+            well = (await honest).ok
+            await self._wait()
+            return report, well
 
         return self._loop.run(both())
 

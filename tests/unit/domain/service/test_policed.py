@@ -489,3 +489,20 @@ def test_what_a_policy_says_moves_no_cursor() -> None:
         assert "\u202e" not in said_text
         assert "all good" in said_text
     assert len(found.state.public) <= MAX_PUBLIC
+
+
+async def test_rules_set_while_a_run_waits_for_its_turn_hold_for_it(owner: Any, scientist: Any, dataset: Any) -> None:
+    request = await scientist.ask(dataset["assets"][0]["id"], "def compute_sum(data):\n    return 'x' * 100\n")
+    await owner("request.approve", id=request["id"])
+    runner = owner.service._domain.runner
+    for _ in range(runner._at_once):
+        await runner._slots.acquire()
+    calling = asyncio.create_task(call(scientist, request))
+    async with asyncio.timeout(20):
+        while not runner._inside:
+            await owner("audit.list", limit=1)
+    await owner("rules.set", dataset=dataset["id"], rules=[{"kind": "MaximumResultSize", "bytes": 10}])
+    for _ in range(runner._at_once):
+        runner._slots.release()
+    with pytest.raises(PolicyRefused, match="MaximumResultSize"):
+        await calling

@@ -113,6 +113,23 @@ def test_a_piece_changed_after_it_was_hashed_is_noticed(files: AssetFiles) -> No
         files.check("up", META)
 
 
+def test_a_piece_whose_write_failed_is_not_taken_for_written(
+    files: AssetFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its digest was known meanwhile; the disk was full, and there is a hole."""
+    with monkeypatch.context() as full:
+        full.setattr("p2pgrid.domain.storage.files._write_at", _refuse)
+        with pytest.raises(StorageError):
+            files.stage("up", 0, b"0123")
+    files.stage("up", 4, b"456789")
+    with pytest.raises(InvalidInput, match="digest"):
+        files.check("up", META)
+
+
+def _refuse(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
 def placed(files: AssetFiles, content: bytes = b"0123456789") -> str:
     files.stage("up", 0, content)
     files.commit({"up": "a.data.bin"})
