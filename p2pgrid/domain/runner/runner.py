@@ -192,7 +192,7 @@ class Runner:
                 why.append(f"Not {name}: {error.cause}")
                 continue
             try:
-                wrong = await _broken(zygote)
+                wrong = await self._broken(zygote)
             except BaseException:
                 await zygote.close()
                 raise
@@ -206,6 +206,20 @@ class Runner:
                 why.append("Runs stay root's: no other user can read this interpreter.")
             return Tier(name, layers, " ".join(why) or "Every layer holds.")
         return Tier("none", ("rlimits",), " ".join(why))
+
+    async def _broken(self, zygote: Zygote) -> str:
+        """What is wrong with the workers of ``zygote``; empty when no attack gets through."""
+        with self_test() as spec:
+            run = Run(spec)
+            self._runs.add(run)
+            try:
+                report = await run.go(zygote)
+            finally:
+                self._runs.discard(run)
+        if not report.ok or report.result is None:
+            return f"the self-test failed: {report.error}"
+        through = wire.unpack_value(report.result, arrow=False)
+        return f"these attacks succeeded: {', '.join(map(str, through))}." if through else ""
 
     def _retire_later(self, place: Place) -> None:
         if (handle := self._retiring.pop(place, None)) is not None:
@@ -237,13 +251,3 @@ class Runner:
         async with self._opening:
             await asyncio.gather(*self._endings, *(zygote.close() for _, zygote in self._zygotes.values()))
             self._zygotes.clear()
-
-
-async def _broken(zygote: Zygote) -> str:
-    """What is wrong with the workers of ``zygote``; empty when no attack gets through."""
-    with self_test() as spec:
-        report = await Run(spec).go(zygote)
-    if not report.ok or report.result is None:
-        return f"the self-test failed: {report.error}"
-    through = wire.unpack_value(report.result, arrow=False)
-    return f"these attacks succeeded: {', '.join(map(str, through))}." if through else ""
