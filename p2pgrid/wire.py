@@ -85,7 +85,7 @@ def pack_canonical(message: Any) -> bytes:
         raise BadValue("This cannot be sent: its map keys have no order, or it is nested too deep.") from error
 
 
-def unpack(data: bytes | memoryview, *, limit: int, items: int = 1024) -> Any:
+def unpack(data: bytes | bytearray | memoryview, *, limit: int, items: int = 1024) -> Any:
     """One protocol message from at most ``limit`` bytes, with at most ``items`` entries in any list or map.
 
     Raises ``Oversized`` or ``Malformed``; never anything else, whatever the bytes.
@@ -232,7 +232,7 @@ def _plain(value: Any, depth: int, arrow: bool) -> Any:
     if isinstance(value, list):
         return [_plain(item, depth + 1, arrow) for item in value]
     if isinstance(value, (bytearray, memoryview)):
-        return bytes(value)
+        return value if memoryview(value).c_contiguous else bytes(value)
     return _extension(value, depth, arrow)
 
 

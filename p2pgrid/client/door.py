@@ -123,7 +123,7 @@ class Door:
             offset = 0
             while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
                 await digest.take(chunk)
-                yield self.call("blob.put", upload=upload, offset=offset, data=bytes(chunk))
+                yield self.call("blob.put", upload=upload, offset=offset, data=chunk)
                 offset += len(chunk)
                 progress(len(chunk))
 

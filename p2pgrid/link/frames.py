@@ -98,7 +98,7 @@ def encode(frame: Frame) -> bytes:
 
 def decode(data: bytes | bytearray, *, limit: int) -> Frame:
     """The frame in ``data``.  Raises ``Malformed`` or ``Oversized``, whatever the bytes."""
-    match wire.unpack(bytes(data), limit=limit, items=8):
+    match wire.unpack(data, limit=limit, items=8):
         case [1, int(number), int(deadline), str(verb), bytes(args)]:
             return Call(_id(number), _within(deadline, 1, MAX_DEADLINE_MS), _verb(verb), args)
         case [2, int(number), bytes(value)]:

@@ -191,6 +191,7 @@ async def approved_run(life: Life) -> None:
         await life.do(life.owner, "request.approve", id=request["id"])
         life.ack("approved")
     life.ack("released", (await life.call_code())["execution"])
+    life.tripwire.point()
 
 
 COUNTED = """class Counted(CustomOutputPolicy):
@@ -222,6 +223,7 @@ async def custom_run(life: Life) -> None:
         await life.do(life.owner, "request.run", id=request["id"])
         life.ack("approved")
     life.ack("released", (await life.call_code())["execution"])
+    life.tripwire.point()
 
 
 async def deposit(life: Life) -> None:
@@ -231,6 +233,7 @@ async def deposit(life: Life) -> None:
         await life.do(life.owner, "request.deposit", id=request["id"], result=result)
         life.ack("approved")
     life.ack("released", (await life.call_code())["execution"])
+    life.tripwire.point()
 
 
 async def result(life: Life) -> None:
