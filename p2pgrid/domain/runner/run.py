@@ -103,9 +103,9 @@ class Run:
                 _hand_over(child, order[:HEAD], [output_end, *inputs])
             finally:
                 os.close(output_end)
-            return await self._attended(child, order[HEAD:], output)
+            return await self._attended(zygote, child, order[HEAD:], output)
 
-    async def _attended(self, child: Child, order: bytes, output: int) -> RunReport:
+    async def _attended(self, zygote: Zygote, child: Child, order: bytes, output: int) -> RunReport:
         """See the worker through to its answer or its end."""
         self._listen(output)
         try:
@@ -114,12 +114,12 @@ class Run:
             await self._converse(child, order)
             used = child.used() if self._heard.answer is not None else None
             child.kill()  # whatever it says of itself: nothing of it lives on
-            end = End(0, *used) if used else await asyncio.shield(child.ended)
+            end = End(0, *used) if used else await zygote.buried(child)
             self._heard.ended = time.monotonic()
             self._drain(output, LAST_CHUNKS)
         except BaseException:
             child.kill()
-            await asyncio.shield(asyncio.wait([child.ended]))
+            await asyncio.shield(zygote.buried(child))
             raise
         finally:
             self._listening.cancel()

@@ -211,6 +211,13 @@ class Zygote:
                 raise LocalError(f"The run's process takes no more: {error.strerror}.") from error
             raise
 
+    async def buried(self, child: Child) -> End | None:
+        """How a worker ended that was killed.  A zygote that does not tell is given up."""
+        done, _ = await asyncio.wait([child.ended], timeout=BIRTH_SECONDS)
+        if not done:
+            self._lost()
+        return child.ended.result()
+
     def _prepare(self) -> None:
         """Have a worker wait for the next run."""
         busy = self._preparing is not None and not self._preparing.done()

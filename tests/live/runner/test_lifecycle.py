@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from p2pgrid import wire
-from p2pgrid.domain.runner import Limits, RunInput, Runner, RunSpec
+from p2pgrid.domain.runner import Limits, RunInput, Runner, RunSpec, zygotes
 from p2pgrid.errors import InvalidInput, StorageError
 
 SLEEP = RunSpec(
@@ -225,6 +225,19 @@ def f():
     assert (report.result, report.output) == (wire.pack_value(7), "before\n")
     assert report.cpu_seconds > 0
     assert report.max_rss > 1 << 20
+
+
+async def test_a_zygote_that_stands_still_is_given_up(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zygotes, "BIRTH_SECONDS", 0.5)
+    zygote = psutil.Process(await waiting(runner)).parent()
+    assert zygote is not None
+    running = asyncio.create_task(runner.run(RunSpec(SLEEP.code, "f", {}, Limits(wall_seconds=1.0))))
+    await asyncio.sleep(0.3)
+    zygote.suspend()
+    async with asyncio.timeout(20):
+        assert (await running).failure == "time"
+        monkeypatch.undo()
+        assert (await runner.run(QUICK)).ok, "the next run gets a new one"
 
 
 async def test_runs_leave_no_descriptors(runner: Runner) -> None:
