@@ -78,7 +78,7 @@ class Person:
 
 @dataclass
 class House:
-    """Opens domains in one folder, and closes what is open."""
+    """Opens a domain in one folder, one at a time as a node's lock sees to, and closes what is open."""
 
     folder: Path
     runner: Runner
@@ -87,6 +87,7 @@ class House:
     open_services: list[DomainService] = field(default_factory=list)
 
     async def open(self, **more: Any) -> DomainService:
+        await self.close()
         limits = more.pop("limits", DomainLimits(mock_run=Limits(wall_seconds=20.0)))
         storage = Storage.in_folder(self.folder)
         service = DomainService(storage, self.runner, identity=self.identity, name="my-domain", limits=limits, **more)
