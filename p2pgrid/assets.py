@@ -60,7 +60,7 @@ class AssetMeta:
     """What may be known about an asset without its values.
 
     ``shape``: array or table shape, ``[size]`` for bytes and text, ``[]`` for JSON.  ``dtype``: numpy's name, or the
-    kind.  ``columns``: (name, type) of a table.  ``size``: bytes as stored.  ``digest``: BLAKE2b-256, hexadecimal.
+    kind.  ``columns``: (name, type) of a table.  ``size``: bytes as stored.  ``digest``: SHA-256, hexadecimal.
     """
 
     kind: str
@@ -172,9 +172,9 @@ class OnDisk:
     kind: str = ""
 
 
-def hasher() -> hashlib.blake2b:
-    """What makes an asset's digest: BLAKE2b-256."""
-    return hashlib.blake2b(digest_size=32)
+def hasher() -> hashlib._Hash:
+    """What makes an asset's digest: SHA-256."""
+    return hashlib.sha256()
 
 
 def dump(value: Any) -> Dumped:

@@ -137,9 +137,11 @@ def unpack_value(
     if len(data) > limit:
         raise Oversized(f"A value of {len(data)} bytes is over its limit of {limit}.")
     try:
-        if items is not None:
+        if items is None:
+            _skim(data)
+        else:
             _count(data, items)
-        return _revive(_whole(data), 0, arrow and build, build)
+        return _revive(_built(data), 0, arrow and build, build)
     except (RemoteError, MissingExtra):
         raise
     except Exception as error:  # any fault of hostile bytes in a decoder ends here, as the peer's
@@ -160,14 +162,23 @@ def _no_extension(code: int, _data: bytes) -> Any:
 
 
 def _whole(data: bytes | memoryview) -> Any:
-    """What a value's bytes hold, extensions as they came.
+    """What the bytes of a value within a value hold, extensions as they came."""
+    _skim(data)
+    return _built(data)
 
-    The bytes are skimmed first: a list is made as long as its head says, and nested heads of lists that never
-    come would claim far more than the message has.
+
+def _skim(data: bytes | memoryview) -> None:
+    """Raise unless all that the heads of lists and maps claim is there, at the price of a copy.
+
+    A list is made as long as its head says, and nested heads of lists that never come would claim far more than the
+    message has.  Bytes whose values were counted claim no more than that.
     """
     skim = msgpack.Unpacker(max_buffer_size=len(data))
     skim.feed(data)
     skim.skip()
+
+
+def _built(data: bytes | memoryview) -> Any:
     return msgpack.unpackb(data, raw=False, strict_map_key=False, ext_hook=_RawExt, object_pairs_hook=_map)
 
 

@@ -57,7 +57,7 @@ class Args:
         return None if self._raw.get(name) is None else self.id(name)
 
     def digest(self, name: str) -> str:
-        """64 hexadecimal digits: BLAKE2b-256."""
+        """64 hexadecimal digits: SHA-256."""
         value = self.text(name, 64).lower()
         if len(value) != 64 or not _HEX.issuperset(value):
             raise self._bad(name, "a digest of 64 hexadecimal digits")

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from p2pgrid.assets import KINDS
+from p2pgrid.assets import KINDS, hasher
 from p2pgrid.errors import InvalidInput
 
 MAX_VALUE: Final = 1 << 20
@@ -31,8 +30,10 @@ class Value:
 
     @property
     def digest(self) -> str:
-        """BLAKE2b-256, hexadecimal, as of an asset."""
-        return hashlib.blake2b(self.data, digest_size=32).hexdigest()
+        """As of an asset, hexadecimal."""
+        state = hasher()
+        state.update(self.data)
+        return state.hexdigest()
 
     def json(self) -> Any:
         """What it says.  Raises ``InvalidInput`` when it is no JSON."""
