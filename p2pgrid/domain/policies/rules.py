@@ -1,7 +1,7 @@
 """Rules on a result, of a request or as a floor that an owner sets under every request on an asset.
 
-A rule is data here; ``checks`` applies it, in a confined run of its own.  Rules add up: a result is released only if
-it keeps to each of them.
+A rule is data here; ``p2pgrid.domain.checks`` applies it, in a confined run of its own.  Rules add up: a result is
+released only if it keeps to each of them.
 """
 
 from __future__ import annotations

@@ -11,8 +11,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
 from typing import Any, Final
 
 from p2pgrid import assets, wire
@@ -33,6 +31,8 @@ from p2pgrid.domain.runner.text import printable
 from p2pgrid.domain.service.door import Domain
 from p2pgrid.errors import NotConfined, P2PError, PolicyRefused, RemoteError
 
+CHECKING: Final = "from p2pgrid.domain.checks import judge\n"
+"""What a run on a result is, to see which rules it keeps to."""
 MAX_WHY: Final = 1000
 
 
@@ -176,7 +176,7 @@ async def _broken(
         return ""
     values = {"result": Value("bytes", result), "rules": _json([rule.to_wire() for rule in rules])}
     numbered = {f"asset_{place}": source for place, source in enumerate(sources.values())}
-    report = await _run(domain, _checks(), "judge", values, numbered, side)
+    report = await _run(domain, CHECKING, "judge", values, numbered, side)
     if not report.ok or report.result is None:
         return f"the rules could not be checked: {report.error or report.failure}"
     try:
@@ -225,11 +225,6 @@ def _context(request: CodeRequest) -> dict[str, Any]:
 
 def _json(value: Any) -> Value:
     return Value("json", json.dumps(value, allow_nan=False).encode())
-
-
-@cache
-def _checks() -> str:
-    return files("p2pgrid.domain.policies").joinpath("checks.py").read_text(encoding="utf-8")
 
 
 def value_of(value: Any) -> Value:

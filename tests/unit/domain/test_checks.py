@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from p2pgrid import wire
-from p2pgrid.domain.policies import checks
+from p2pgrid.domain import checks
 from p2pgrid.domain.policies.rules import KINDS, MaximumResultSize, MinimumCellCount, MinimumRows, NoAssetRows, Rule
 
 PEOPLE = pd.DataFrame(
