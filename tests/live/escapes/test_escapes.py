@@ -37,6 +37,7 @@ def verdict(matrix: Matrix, name: str, way: str, user: str) -> Verdict:
 def test_attack_is_stopped(matrix: Matrix, name: str, tier: str, user: str) -> None:
     found = verdict(matrix, name, tier, user)
     assert found.succeeded == bool(ATTACKS[name].allowed), found.evidence
+    assert found.cost == "", found.evidence
 
 
 @pytest.mark.parametrize("user", USERS)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from p2pgrid.domain.runner import Limits, RunInput, Runner, RunReport, RunSpec
 
+TICK = 0.01
 WAIT_SECONDS = 5.0
 HONEST = "def f():\n    return 41 + 1\n"
 SLOW = "def f():\n    import time\n    time.sleep(0.7)\n    return 41 + 1\n"
@@ -30,6 +32,8 @@ class Confined:
 
     def __init__(self, way: str, hide: Sequence[Path]) -> None:
         self.way, self._hide = way, hide
+        self.stalled = 0.0
+        """Seconds for which the loop stood still at most in the last run."""
         self._loop = asyncio.Runner()
         self._loop.get_loop()
         self._runner = make_runner(way, hide)
@@ -38,11 +42,29 @@ class Confined:
         """One run."""
 
         async def settled() -> RunReport:
-            report = await self._runner.run(wanted)
+            async with self._watched():
+                report = await self._runner.run(wanted)
             await self._wait()
             return report
 
         return self._loop.run(settled())
+
+    @contextlib.asynccontextmanager
+    async def _watched(self) -> AsyncIterator[None]:
+        """Note how long the loop stands still at most."""
+        self.stalled = 0.0
+        watch = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            watch.cancel()
+
+    async def _watch(self) -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.monotonic()
+            self.stalled, last = max(self.stalled, now - last - TICK), now
 
     async def _wait(self) -> None:
         """Until a worker waits for the next run: what is counted then is what is there when nothing happens."""
@@ -58,7 +80,8 @@ class Confined:
         async def both() -> tuple[RunReport, bool]:
             honest = asyncio.create_task(self._runner.run(spec(SLOW, Limits())))
             await asyncio.sleep(0.1)
-            report = await self._runner.run(wanted)
+            async with self._watched():
+                report = await self._runner.run(wanted)
             well = (await honest).ok
             await self._wait()
             return report, well

@@ -21,13 +21,13 @@ from escape_suite.confined import Confined, spec
 from escape_suite.model import Attack, Evidence
 from escape_suite.prelude import submitted
 from escape_suite.scene import Scene
-from escape_suite.watch import Sampler, descendants, kill, settled
+from escape_suite.watch import Sampler, descendants, descriptors, kill, settled
 from p2pgrid.domain.runner import Limits, RunReport
 from p2pgrid.domain.runner.spec import SIDES
 
 ADOPT, DIE_WITH_PARENT = 36, 1  # prctl(2): PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG
 SETTLE: Final = 2.0
-LIVELY: Final = ("process", "state", "resources", "results")
+LIVELY: Final = ("process", "state", "resources", "node", "results")
 """Families after which an honest run is tried."""
 
 
@@ -36,6 +36,7 @@ class Verdict:
     """What became of one attack.
 
     ``fault``: the suite's own, in which case nothing is known.  ``absent``: the kernel is built without the call.
+    ``cost``: what it took of the node itself, and no run may.
     """
 
     attack: str
@@ -44,6 +45,7 @@ class Verdict:
     seconds: float = 0.0
     evidence: str = ""
     absent: bool = False
+    cost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,8 @@ class Driver:
             self._put_back()
             return Verdict(attack.name, fault=traceback.format_exc(limit=8), seconds=time.monotonic() - started)
         absent = {code for _, code in judges.CALL.findall(seen.result)} == {"ENOSYS"}
-        return Verdict(attack.name, attack.judge(seen), "", time.monotonic() - started, _short(seen), absent)
+        cost = judges.costs_the_node(seen) if self.confined is not None else ""
+        return Verdict(attack.name, attack.judge(seen), "", time.monotonic() - started, _short(seen), absent, cost)
 
     @contextlib.contextmanager
     def _alone(self, attack: Attack) -> Iterator[None]:
@@ -119,6 +122,7 @@ class Driver:
         scene = self.scene
         scene.renew()
         scene.arrivals()
+        open_before = descriptors()
         with Sampler(self._apart) as peaks:
             began = time.monotonic()
             seen = self._bare(attack) if self.way == "bare" else self._confined(attack)
@@ -135,6 +139,8 @@ class Driver:
             memory=peaks.memory,
             shared=peaks.shared,
             tasks=peaks.tasks,
+            opened=0 if left else max(0, descriptors() - open_before),  # what is left has ends that the node holds
+            grown=peaks.own,
             raised=peaks.raised,
             wall=wall,
         )
@@ -218,6 +224,7 @@ class Driver:
             beside=beside,
             harm=harm,
             forged=self._forged(report),
+            stalled=self.confined.stalled,
             wall=wall,
         )
 

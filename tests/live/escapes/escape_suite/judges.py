@@ -15,6 +15,10 @@ PROOF: Final = "-1764"
 
 HARMLESS_TAGS: Final = frozenset({"table", "caption", "thead", "tbody", "tr", "td", "th", "pre", "div", "span", "code"})
 MEBIBYTE: Final = 1 << 20
+STALL_SECONDS: Final = 1.0
+"""What a node's loop may stand still for where 24 threads of a run share two cores with it."""
+NODE_MEBIBYTES: Final = 64
+"""What a node may take while it reads an answer: its limit is 1 MiB, and 64 KiB of output."""
 
 
 def told(*names: str) -> Judge:
@@ -80,6 +84,27 @@ def over_shared(mebibytes: int) -> Judge:
 def over_tasks(number: int) -> Judge:
     """More threads and processes than this."""
     return lambda seen: seen.tasks > number
+
+
+def stalled(seen: Evidence) -> bool:
+    """The node did nothing for others meanwhile."""
+    return seen.stalled > STALL_SECONDS
+
+
+def holds_descriptors(seen: Evidence) -> bool:
+    """The node has more open than before."""
+    return seen.opened > 0
+
+
+def bloated(seen: Evidence) -> bool:
+    """The node itself, not the run, held more."""
+    return seen.grown > NODE_MEBIBYTES * MEBIBYTE
+
+
+def costs_the_node(seen: Evidence) -> str:
+    """What no run may cost the node itself, whatever else it tries; the empty text when it does not."""
+    costs = {"it stood still": stalled, "it holds descriptors": holds_descriptors, "it holds memory": bloated}
+    return ", ".join(what for what, judge in costs.items() if judge(seen))
 
 
 def over_wall(seconds: float) -> Judge:

@@ -57,6 +57,12 @@ class Evidence:
     """Bytes of shared memory (memfd, tmpfs) of the whole machine at the peak, over those of before."""
     tasks: int = 0
     """Threads at the peak, over those of before."""
+    stalled: float = 0.0
+    """Seconds for which the node's event loop stood still at most."""
+    opened: int = 0
+    """Descriptors that the node holds over those of before."""
+    grown: int = 0
+    """Bytes that the node itself held at its peak, over those of before."""
     raised: bool = False
     """A process had an effective user that is not its real one."""
     wall: float = 0.0

@@ -13,6 +13,7 @@ TITLES: Final = {
     "network": "TCP, UDP, Unix sockets, pipes, queues, inherited descriptors",
     "kernel": "namespaces, mounts, and calls that no run has business with",
     "resources": "memory of every kind, processor and wall time, tasks, output, disk",
+    "node": "what reading a run costs: a loop that stands still, descriptors, memory, a run that does not end",
     "results": "pickles, forged msgpack and Arrow, false reports",
     "state": "what one run leaves for the next",
     "reviewers": "terminal escapes, turned text, scripts in pages",

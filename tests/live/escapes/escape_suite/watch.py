@@ -67,18 +67,29 @@ def shared_memory() -> int:
     return int(line.split()[1]) * 1024
 
 
+def own_memory() -> int:
+    """Bytes that the driver itself holds."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * PAGE
+
+
+def descriptors() -> int:
+    """How many the driver has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
 class Sampler:
-    """Looks at the driver's descendants every 25 ms; the peaks, over what there was at the start."""
+    """Looks at the driver and its descendants every 25 ms; the peaks, over what there was at the start."""
 
     def __init__(self, apart: set[int]) -> None:
         self._apart, self._stop = apart, threading.Event()
         self._thread = threading.Thread(target=self._go, daemon=True)
-        self.memory = self.tasks = self.shared = 0
+        self.memory = self.tasks = self.shared = self.own = 0
         self.raised = False
 
     def __enter__(self) -> Sampler:
         self._from = self._look()
-        self._shared_from = shared_memory()
+        self._shared_from, self._own_from = shared_memory(), own_memory()
         self._thread.start()
         return self
 
@@ -92,6 +103,7 @@ class Sampler:
             self.memory = max(self.memory, memory - self._from[0])
             self.tasks = max(self.tasks, tasks - self._from[1])
             self.shared = max(self.shared, shared_memory() - self._shared_from)
+            self.own = max(self.own, own_memory() - self._own_from)
 
     def _look(self) -> tuple[int, int]:
         """Bytes that each holds alone and the largest share in common; threads."""

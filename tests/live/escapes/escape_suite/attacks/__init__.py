@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from escape_suite.attacks import files, kernel, network, process, resources, results, reviewers, state, timing
+from escape_suite.attacks import files, kernel, network, node, process, resources, results, reviewers, state, timing
 from escape_suite.model import Attack
 
 FAMILIES: Final = {
@@ -13,6 +13,7 @@ FAMILIES: Final = {
     "network": network.ATTACKS,
     "kernel": kernel.ATTACKS,
     "resources": resources.ATTACKS,
+    "node": node.ATTACKS,
     "results": results.ATTACKS,
     "state": state.ATTACKS,
     "reviewers": reviewers.ATTACKS,
