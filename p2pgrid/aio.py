@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 from p2pgrid.client.bridge import Here
 from p2pgrid.client.domain import node_url, open_client
+from p2pgrid.client.keys import Key
 from p2pgrid.client.orchestra import launch_node
 from p2pgrid.client.search import DEFAULT_LIMIT, DEFAULT_TIMEOUT, Found, SearchResults, stream
-from p2pgrid.crypto import Identity
 
 __all__ = ["launch", "login", "orchestra", "search"]
 
@@ -47,7 +47,7 @@ async def login(
     port: int | None = None,
     email: str | None = None,
     password: str | None = None,
-    key: Identity | None = None,
+    key: Key | None = None,
 ) -> Any:
     """``p2pgrid.login`` on this loop."""
     return await open_client(Here(), node_url(url, port), email=email, password=password, key=key)

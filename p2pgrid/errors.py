@@ -106,7 +106,7 @@ class HomeInUse(LocalError):
 
 
 class BadHome(LocalError):
-    """The home folder cannot be made, read or trusted."""
+    """A home folder, or a key file, cannot be made, read or trusted."""
 
     code = "P2P-0021"
     default_fix = "Check the folder's owner and permissions, or choose another with --home."

@@ -169,15 +169,8 @@ class Home:
                     fix="Restore the key from a backup. Without it: keep what you need, then launch with --reset.",
                 )
             self.make()
-            write_atomically(path, secrets.token_bytes(KEY_BYTES).hex().encode(), replace=False)
-        try:
-            if path.stat().st_mode & 0o077:
-                raise BadHome(f"The key file {path} can be read by others.", fix=f"Run: chmod 600 '{path}'")
-            return Identity(bytes.fromhex(path.read_text(encoding="ascii").strip()))
-        except (OSError, ValueError) as error:
-            raise BadHome(
-                f"The key file {path} cannot be used.", fix="Restore it from a backup; a lost key is a new node."
-            ) from error
+            make_key(path)
+        return read_key(path, lost="a lost key is a new node.")
 
     def save_run(self, state: RunState) -> None:
         """Tell the programs of this machine how to reach the node."""
@@ -280,6 +273,22 @@ def _locked(file: TextIO) -> bool:
         else:
             return True
     return False
+
+
+def make_key(path: Path) -> None:
+    """Write a new key pair's seed into a file, unless there is one.  Raises ``BadHome``."""
+    write_atomically(path, secrets.token_bytes(KEY_BYTES).hex().encode(), replace=False)
+
+
+def read_key(path: Path, *, lost: str = "a lost key logs nobody in.") -> Identity:
+    """The key pair of a file that ``make_key`` wrote.  Raises ``BadHome`` when it is none, or others may read it."""
+    try:
+        if path.stat().st_mode & 0o077:
+            raise BadHome(f"The key file {path} can be read by others.", fix=f"Run: chmod 600 '{path}'")
+        return Identity(bytes.fromhex(path.read_text(encoding="ascii").strip()))
+    except (OSError, ValueError) as error:
+        why = f": {error.strerror}" if isinstance(error, OSError) else ""
+        raise BadHome(f"The key file {path} cannot be used{why}.", fix=f"Restore it from a backup; {lost}") from error
 
 
 def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> None:

@@ -12,7 +12,7 @@ import typer
 from p2pgrid.cli import options as opt
 from p2pgrid.cli import people, shapes
 from p2pgrid.cli.output import Out, count_text, short_id, short_time
-from p2pgrid.cli.where import Target, ask_password, login_as, typed_password, visit_target
+from p2pgrid.cli.where import KEY_VARIABLE, Target, ask_password, awaited, login_as, typed_password, visit_target
 from p2pgrid.errors import WrongUse
 
 NEW_PASSWORD_VARIABLE: Final = "P2PGRID_NEW_PASSWORD"  # noqa: S105 - its name, not its value
@@ -33,6 +33,10 @@ PASSWORD_EXAMPLES: Final = opt.examples(
 )
 EMAIL_EXAMPLES: Final = opt.examples(
     "p2pgrid accounts set-email jane@mit.edu --on http://192.0.2.7:8080 --email jane@caltech.edu"
+)
+KEY_EXAMPLES: Final = opt.examples(
+    "p2pgrid accounts set-key ~/jane.key --on http://192.0.2.7:8080 --email jane@caltech.edu",
+    "p2pgrid accounts set-key --remove --on http://192.0.2.7:8080 --email jane@caltech.edu",
 )
 SIGN_UP_EXAMPLES: Final = opt.examples("p2pgrid accounts sign-up jane@caltech.edu --on http://192.0.2.7:8080")
 SESSIONS_EXAMPLES: Final = opt.examples(
@@ -123,7 +127,7 @@ def delete(
 
     Your own needs your password, which --email asks for.
     """
-    login = login_as(email)
+    login = login_as(email, by_password=True)
     if not yes:
         typer.confirm(f"Delete the account {account} for good?", abort=True, err=True)
     password = login.password if login else None
@@ -187,10 +191,38 @@ def set_email(
     as_json: opt.Json = False,
 ) -> None:
     """Change the e-mail that you log in with."""
-    login = login_as(email)
+    login = login_as(email, by_password=True)
     if login is None:
         raise WrongUse("Whose e-mail?", fix="Log in with --email EMAIL.")
     _changed("account.set_email", Target(node, on, login, home), as_json, email=new, password=login.password)
+
+
+@app.command("set-key", epilog=KEY_EXAMPLES)
+def set_key(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="The key file; made when it is not there.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="No key may log in any more.")] = False,
+    node: opt.Node = None,
+    on: opt.On = None,
+    email: opt.Email = None,
+    home: opt.HomeFolder = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Let a key log in to your account in place of the password: name its file in $P2PGRID_KEY_FILE."""
+    if (file is None) is not remove:
+        raise WrongUse("Which key?", fix="Give the path of a key file, or --remove.")
+    login = login_as(email, by_password=True)
+    if login is None:
+        raise WrongUse("Whose key?", fix="Log in with --email EMAIL.")
+    asyncio.run(_set_key(Target(node, on, login, home), file, login.password or ""))
+    out = Out(as_json=as_json)
+    out.document({"email": login.email, "key_file": None if file is None else str(file)})
+    if file is None:
+        out.line(f"No key logs in to the account {login.email} any more.")
+        return
+    out.line(f"The key in {file} logs in to the account {login.email}.")
+    out.note(f"Use it with --email {login.email} and: export {KEY_VARIABLE}='{file}'")
 
 
 @app.command("sign-up", epilog=SIGN_UP_EXAMPLES)
@@ -286,6 +318,11 @@ async def _set_password(target: Target, email: str, old: str, new: str) -> None:
     async with visit_target(target) as client:
         await client.door.call("auth.login", email=email, password=old)
         await client.door.call("account.set_password", old=old, new=new)
+
+
+async def _set_key(target: Target, file: Path | None, password: str) -> None:
+    async with visit_target(target) as client:
+        await awaited(client.set_key(file, password=password))
 
 
 async def _redeem(target: Target, email: str, code: str, new: str) -> None:

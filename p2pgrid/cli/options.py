@@ -35,7 +35,7 @@ On = Annotated[
 ]
 Email = Annotated[
     str | None,
-    typer.Option("--email", "-e", help="Log in as this account; the password is asked for, or $P2PGRID_PASSWORD."),
+    typer.Option("--email", "-e", help="Log in as this account: by $P2PGRID_KEY_FILE, or $P2PGRID_PASSWORD, or asked."),
 ]
 Bootstrap = Annotated[
     list[str] | None,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from p2pgrid.ids import NodeId
 
 PASSWORD_VARIABLE: Final = "P2PGRID_PASSWORD"  # noqa: S105 - its name, not its value
+KEY_VARIABLE: Final = "P2PGRID_KEY_FILE"
 FIND_TIMEOUT: Final = 5.0
 LINK_TIMEOUT: Final = 10.0
 HEX_ID: Final = re.compile(r"[0-9a-fA-F]{40}")
@@ -126,15 +127,26 @@ async def client_node(base: Path | None, bootstrap: Sequence[str] = ()) -> Async
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who somebody says to be, and the password that proves it."""
+    """Who somebody says to be, and the key or else the password that proves it."""
 
     email: str
-    password: str = field(repr=False)
+    password: str | None = field(default=None, repr=False)
+    key: Identity | None = field(default=None, repr=False)
 
 
-def login_as(email: str | None) -> Login | None:
-    """The login for ``--email``; asks for the password, so call it before a spinner turns.  ``None`` is a guest."""
-    return Login(email, ask_password(f"Password of {email}")) if email else None
+def login_as(email: str | None, *, by_password: bool = False) -> Login | None:
+    """The login for ``--email``, by the key file that ``$P2PGRID_KEY_FILE`` names, or by password; ``None`` is a guest.
+
+    It may ask for the password, so call it before a spinner turns.
+    """
+    if not email:
+        return None
+    path = os.environ.get(KEY_VARIABLE)
+    if path and not by_password:
+        from p2pgrid.client.keys import key_pair
+
+        return Login(email, key=key_pair(path))
+    return Login(email, ask_password(f"Password of {email}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +173,7 @@ async def visit(place: Place, login: Login | None = None) -> AsyncIterator[Domai
         place.url,
         email=login.email if login else None,
         password=login.password if login else None,
-        key=None if login else place.key,
+        key=login.key if login else place.key,
         expect=place.expect,
         timeout=LINK_TIMEOUT,
     )

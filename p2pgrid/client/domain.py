@@ -13,6 +13,7 @@ from p2pgrid.client.door import Door
 from p2pgrid.client.functions import GridFunction
 from p2pgrid.client.held import HeldDataset, HeldDatasets
 from p2pgrid.client.jobs import Job, Jobs
+from p2pgrid.client.keys import Key, key_pair
 from p2pgrid.client.people import PeopleCalls
 from p2pgrid.client.policies import rule_wires
 from p2pgrid.client.projects import Project, Projects
@@ -188,27 +189,30 @@ async def open_client(
     *,
     email: str | None = None,
     password: str | None = None,
-    key: crypto.Identity | None = None,
+    key: Key | None = None,
     expect: NodeId | None = None,
     timeout: float = 10.0,
 ) -> DomainClient:
     """Link to the node at ``url`` and log in: with e-mail and password, with a key, or as a guest.
 
-    ``expect`` pins the node's id.  Raises ``Unreachable``, ``WrongIdentity`` or ``WrongLogin``.
+    ``key``: a key pair, or the path of a key file; with ``email`` it must be that account's.  ``expect`` pins the
+    node's id.  Raises ``Unreachable``, ``WrongIdentity``, ``WrongLogin``, or ``BadHome`` for a key file.
     """
     from p2pgrid.link.http import connect
 
-    identity = key or crypto.Identity.generate(secrets.token_bytes)
+    identity = key_pair(key) if key is not None else crypto.Identity.generate(secrets.token_bytes)
     link = await connect(url, identity, expect=expect, timeout=timeout)
     door = Door(link, identity, link.peer_id.hex())
     try:
         account = None
-        if email is not None:
-            if password is None:
-                raise WrongLogin("An e-mail was given without a password.")
+        if email is not None and password is not None:
             account = await door.call("auth.login", email=email, password=password)
         elif key is not None:
             account = await door.call("auth.key")
+            if email is not None and account["email"] != email.strip().lower():
+                raise WrongLogin(f"The key is not that of {email}.", fix="Give the key file of this account.")
+        elif email is not None:
+            raise WrongLogin("An e-mail was given without a password.", fix="Give a password, or a key.")
         return DomainClient(door, bridge, await door.call("node.metadata"), account)
     except BaseException:
         await door.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2pgrid.client.bridge import Bridge, bridged
 from p2pgrid.client.domain import DomainClient, open_client
+from p2pgrid.client.keys import Key
 from p2pgrid.client.show import Shown
 from p2pgrid.ids import host_ports
 
@@ -69,9 +70,13 @@ class ServerHandle(Shown):
         return self._node.dht_address
 
     @bridged
-    async def login(self, email: str | None = None, password: str | None = None) -> DomainClient:
+    async def login(
+        self, email: str | None = None, password: str | None = None, key: Key | None = None
+    ) -> DomainClient:
         """A client of this node; a guest without e-mail."""
-        return await open_client(self._bridge, self.url, email=email, password=password, expect=self._node.identity.id)
+        return await open_client(
+            self._bridge, self.url, email=email, password=password, key=key, expect=self._node.identity.id
+        )
 
     @bridged
     async def land(self) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, overload
 
-from p2pgrid import crypto
 from p2pgrid.client.bridge import Bridge, bridged, bridged_property
 from p2pgrid.client.door import Door, Holder
+from p2pgrid.client.keys import Key, key_pair
 from p2pgrid.client.show import Row, Shown, ShownList
 from p2pgrid.errors import NotFound, WrongLogin
 
@@ -256,15 +256,19 @@ class PeopleCalls:
         self.account = await self.door.call("account.set_email", email=email, password=password)
 
     @bridged
-    async def set_key(self, key: crypto.Identity | None, password: str) -> None:
-        """Let ``key`` log in to one's own account, as in ``login(key=key)``; None: no key any more."""
+    async def set_key(self, key: Key | None, password: str) -> None:
+        """Let ``key`` log in to one's own account, as in ``login(key=key)``; None: no key any more.
+
+        The path of a key file that is not there makes one, readable by its owner only.  Raises ``BadHome``.
+        """
         if self.account is None:
             raise WrongLogin("A guest has no account that a key could open.")
         proof: dict[str, Any] = {}
         if key is not None:
             node = str((await self.door.call("node.metadata"))["key"])
             said = bytes.fromhex(str(self.account["id"])) + bytes.fromhex(node)
-            proof = {"key": key.public, "signature": key.sign(ACCOUNT_KEY, said)}
+            pair = key_pair(key, make=True)
+            proof = {"key": pair.public, "signature": pair.sign(ACCOUNT_KEY, said)}
         self.account = await self.door.call("account.set_key", password=password, **proof)
 
     @bridged

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from p2pgrid.client.bridge import Bridge, bridged
+from p2pgrid.client.keys import Key
 from p2pgrid.client.show import Shown, ShownList
 from p2pgrid.errors import NoBootstrap, Unreachable
 from p2pgrid.ids import NodeId, host_ports, normalise_tags
@@ -51,12 +52,14 @@ class Found(Shown):
         return self.bridge
 
     @bridged
-    async def login(self, email: str | None = None, password: str | None = None) -> DomainClient:
+    async def login(
+        self, email: str | None = None, password: str | None = None, key: Key | None = None
+    ) -> DomainClient:
         """Link to the node that holds it, pinned to the id that signed the listing; a guest without e-mail."""
         from p2pgrid.client.domain import open_client
 
         expect = NodeId(bytes.fromhex(self.node_id))
-        return await open_client(self.bridge, self.url, email=email, password=password, expect=expect)
+        return await open_client(self.bridge, self.url, email=email, password=password, key=key, expect=expect)
 
     def fields(self) -> Mapping[str, Any]:
         """What to tell a person."""

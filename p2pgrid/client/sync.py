@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from p2pgrid.client.bridge import portal
 from p2pgrid.client.domain import DomainClient, node_url, open_client
+from p2pgrid.client.keys import Key
 from p2pgrid.client.orchestra import ServerHandle, launch_node
 from p2pgrid.client.search import DEFAULT_LIMIT, DEFAULT_TIMEOUT, SearchResults, collect
 from p2pgrid.client.show import clean
-from p2pgrid.crypto import Identity
 
 
 def launch(
@@ -51,10 +51,11 @@ def login(
     port: int | None = None,
     email: str | None = None,
     password: str | None = None,
-    key: Identity | None = None,
+    key: Key | None = None,
 ) -> DomainClient:
     """Log in to the domain of a node, on this machine unless ``url`` says otherwise; a guest without e-mail.
 
+    ``key``: the path of a key file that ``set_key`` made, in place of the password.
     Raises ``Unreachable``, ``WrongLogin`` or ``BadAddress``.
     """
     bridge = portal()

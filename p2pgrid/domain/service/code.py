@@ -126,7 +126,7 @@ async def execute(domain: Domain, who: Who, args: Args, watch: Watch) -> Executi
 async def read_result(domain: Domain, who: Who, args: Args) -> Any:
     """A piece of a released result, for the request's author and for owners."""
     an_id = args.id("execution")
-    offset, limit = args.number("offset", 0, 2**31, default=0), args.number("limit", 1, CHUNK, default=CHUNK)
+    offset, limit = args.number("offset", 0, 2**30, default=0), args.number("limit", 1, CHUNK, default=CHUNK)
     piece = func.substr(ExecutionRow.result, offset + 1, limit)
 
     def work(session: Session) -> dict[str, Any]:

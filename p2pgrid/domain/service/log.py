@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from p2pgrid.domain import audit
@@ -21,6 +22,8 @@ from p2pgrid.errors import InvalidInput, RemoteError
 MAX_FILTER: Final = 300
 MAX_NOTED: Final = 100
 PAGE: Final = 1000
+MAX_SEQ: Final = 2**31 - 1
+"""The highest number of an entry that a column of the table holds in every database."""
 SETTINGS: Final = "settings"
 
 
@@ -34,18 +37,17 @@ async def list_entries(domain: Domain, who: Who, args: Args) -> Any:
     limit, wanted = args.number("limit", 1, 1000, default=100), _wanted(args)
     query = select(AuditRow).order_by(AuditRow.seq.desc())
     if args.has("before"):
-        query = query.where(AuditRow.seq < args.number("before", 0, 2**62))
+        query = query.where(AuditRow.seq < min(args.number("before", 0, 2**62), MAX_SEQ))
 
     def work(session: Session) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        for row in session.scalars(query.execution_options(yield_per=PAGE)):
-            sealed = row.value()
-            entry = sealed.open()
-            if wanted(entry):
-                found.append(_shown(sealed, entry))
-            session.expunge(row)
-            if len(found) == limit:
-                break
+        with _sealed(session, query) as entries:
+            for sealed in entries:
+                entry = sealed.open()
+                if wanted(entry):
+                    found.append(_shown(sealed, entry))
+                if len(found) == limit:
+                    break
         return found
 
     return await domain.read(work)
@@ -54,7 +56,7 @@ async def list_entries(domain: Domain, who: Who, args: Args) -> Any:
 @verb("audit.export")
 async def export(domain: Domain, who: Who, args: Args) -> Any:
     """Sealed entries ``after`` a number (0), as many as fit; with the log's head as signed now, and whose log it is."""
-    after = args.number("after", 0, 2**62, default=0)
+    after = min(args.number("after", 0, 2**62, default=0), MAX_SEQ)
 
     def work(session: Session) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
@@ -95,9 +97,10 @@ async def findings(domain: Domain, noted: Sequence[tuple[int, bytes]] = ()) -> a
         except RemoteError as error:
             unreadable = error.cause
         check = audit.Check(domain.identity.public, [*noted, *([(head.count, head.hash)] if head else [])])
-        for sealed in _all(session):
-            if check.add(sealed):
-                break
+        with _sealed(session, select(AuditRow).order_by(AuditRow.seq)) as entries:
+            for sealed in entries:
+                if check.add(sealed):
+                    break
         if unreadable:
             check.fail(unreadable)
         return check.end()
@@ -118,10 +121,17 @@ def note_settings(domain: Domain, session: Session, settings: Mapping[str, Any])
     domain.record(session, "node", "node.settings", "node", **changed, **({"unset": gone} if gone else {}))
 
 
-def _all(session: Session) -> Iterator[SealedEntry]:
-    for row in session.scalars(select(AuditRow).order_by(AuditRow.seq).execution_options(yield_per=PAGE)):
-        yield row.value()
-        session.expunge(row)
+@contextmanager
+def _sealed(session: Session, query: Select[AuditRow]) -> Iterator[Iterator[SealedEntry]]:
+    """Entries one by one, none of them held; who stops early leaves no cursor open at a database's server."""
+    with session.scalars(query.execution_options(yield_per=PAGE)) as rows:
+
+        def each() -> Iterator[SealedEntry]:
+            for row in rows:
+                yield row.value()
+                session.expunge(row)
+
+        yield each()
 
 
 def _wanted(args: Args) -> Callable[[Entry], bool]:

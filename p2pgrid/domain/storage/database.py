@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from p2pgrid.crypto import Random
@@ -21,15 +21,19 @@ from p2pgrid.domain.storage import migrate
 from p2pgrid.domain.storage.files import AssetFiles, file_name
 from p2pgrid.domain.storage.head import HeadFile
 from p2pgrid.domain.storage.tables import DAMAGED, AssetRow, MetaRow, read_json
-from p2pgrid.errors import StorageError
+from p2pgrid.errors import MissingExtra, StorageError
 
 log = logging.getLogger(__name__)
 
 BUSY_SECONDS: Final = 10
 """How long a writer waits for another one."""
+CONNECT_SECONDS: Final = 10
+"""How long a database server may take to answer a new connection; a server that is silent would be waited for."""
 CACHE_KIB: Final = 512
 """SQLite's page cache a connection: hundreds of domains may share a process."""
 WRITES: Final = "p2pgrid_writes"
+URLS: Final = "Write it as sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME."
+SERVER: Final = "Check that the database's server runs and is reached from here, and the settings in database_url."
 
 
 class Storage:
@@ -41,8 +45,8 @@ class Storage:
         """``assets_url``: where finished asset files lie, by fsspec; in the folder ``assets`` unless it is given."""
         try:
             self._url = make_url(url)
-        except ArgumentError:
-            raise StorageError("The database URL cannot be read.", fix="Write it as sqlite:///PATH.") from None
+        except (ArgumentError, ValueError):  # their words may hold a piece of the password
+            raise StorageError("The database URL cannot be read.", fix=URLS) from None
         self.files = AssetFiles(assets, assets_url)
         self.head = HeadFile(assets.parent / "audit.head")
         self._random = random
@@ -54,7 +58,7 @@ class Storage:
         return cls(f"sqlite:///{folder / 'domain.sqlite'}", folder / "assets")
 
     def __repr__(self) -> str:
-        return f"<Storage {self._url.render_as_string(hide_password=True)}>"
+        return f"<Storage {self._url.set(query={}).render_as_string(hide_password=True)}>"  # one may name a password
 
     def open(self, node_key: bytes | None = None) -> None:
         """Make or check the tables, and clear what a crash left.  Raises ``StorageError``.
@@ -63,8 +67,7 @@ class Storage:
         """
         if self._engine is not None:
             return
-        with self._told():
-            self._engine = self._make_engine()
+        self._engine = self._make_engine()
         try:
             instance = self._check_schema()
             if node_key is not None:
@@ -116,15 +119,32 @@ class Storage:
         return self._engine
 
     def _make_engine(self) -> Engine:
-        if self._url.get_backend_name() != "sqlite":
-            return create_engine(
-                self._url,
-                isolation_level="SERIALIZABLE",
-                hide_parameters=True,
-                json_deserializer=read_json,
-                pool_size=1,
-                max_overflow=8,
-            )
+        with self._told():
+            try:
+                return self._sqlite() if self._url.get_backend_name() == "sqlite" else self._server()
+            except NoSuchModuleError:
+                kind = self._url.drivername
+                raise StorageError(f"The database URL names no kind of database: {kind!r}.", fix=URLS) from None
+            except ImportError as error:
+                raise MissingExtra(
+                    f"A database at {self._url.drivername}:// needs a package that is not installed ({error.name}).",
+                    fix="For PostgreSQL: pip install 'p2pgrid[postgres]', and begin the URL with postgresql+psycopg://.",
+                ) from error
+
+    def _server(self) -> Engine:
+        patient = self._url.get_driver_name() not in ("psycopg", "psycopg2") or "connect_timeout" in self._url.query
+        return create_engine(
+            self._url,
+            isolation_level="SERIALIZABLE",
+            hide_parameters=True,
+            json_deserializer=read_json,
+            pool_size=1,
+            max_overflow=8,
+            pool_pre_ping=True,  # a server that was started again costs no call its answer
+            connect_args={} if patient else {"connect_timeout": CONNECT_SECONDS},
+        )
+
+    def _sqlite(self) -> Engine:
         path = self._url.database
         if path and path != ":memory:":
             _make_private(Path(path))
@@ -179,7 +199,9 @@ class Storage:
             yield
         except (SQLAlchemyError, sqlite3.Error) as error:
             cause = str(getattr(error, "orig", None) or type(error).__name__).splitlines()[0][:200]
-            raise StorageError(f"The database {self._url.database or ''} cannot be used: {cause}.") from error
+            fix = None if self._url.get_backend_name() == "sqlite" else SERVER
+            name = self._url.database or ""
+            raise StorageError(f"The database {name} cannot be used: {cause.rstrip('.')}.", fix=fix) from error
         except OSError as error:
             raise StorageError(f"The database cannot be opened: {error.strerror or error}.") from error
 

@@ -1,6 +1,6 @@
 """Full-text search over datasets, with what the database brings: SQLite's FTS5, PostgreSQL's tsvector, or LIKE.
 
-A search finds what has, for each of its words, a word that begins so; case and accents do not count in SQLite.
+A search finds what has, for each of its words, a word that begins so; case does not count, nor do accents in SQLite.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from sqlalchemy.orm import Session
 TABLE: Final = "dataset_words"
 MAX_WORDS: Final = 16
 """Words of one search; further ones are left out."""
+MAX_WORD: Final = 200
+"""Characters of a word that count: PostgreSQL takes 2046 bytes at most."""
 _WORD: Final = re.compile(r"[^\W_]+")
+# Of our own words: PostgreSQL's parser would cut some in two, and by the locale of its server.
+_VECTOR: Final = "array_to_tsvector(string_to_array({}, ' '))"
 _PLAIN: Final = (f"CREATE TABLE {TABLE} (position INTEGER PRIMARY KEY, words TEXT NOT NULL)",)
 CREATE: Final = {
     "sqlite": (
@@ -23,13 +27,13 @@ CREATE: Final = {
     ),
     "postgresql": (
         *_PLAIN,
-        f"CREATE INDEX {TABLE}_found ON {TABLE} USING gin (to_tsvector('simple', words))",
+        f"CREATE INDEX {TABLE}_found ON {TABLE} USING gin (({_VECTOR.format('words')}))",
     ),
 }
 _SQLITE: Final = f"SELECT d.id FROM {TABLE} w JOIN datasets d ON d.position = w.rowid WHERE {TABLE} MATCH :query"  # noqa: S608
 _POSTGRES: Final = (
     f"SELECT d.id FROM {TABLE} w JOIN datasets d ON d.position = w.position"  # noqa: S608
-    " WHERE to_tsvector('simple', w.words) @@ to_tsquery('simple', :query)"
+    f" WHERE {_VECTOR.format('w.words')} @@ CAST(:query AS tsquery)"
 )
 
 
@@ -72,7 +76,7 @@ def _statement(dialect: str, words: list[str]) -> tuple[str, dict[str, Any]]:
     if dialect == "sqlite":
         return _SQLITE, {"query": " ".join(f'"{word}"*' for word in words)}
     if dialect == "postgresql":
-        return _POSTGRES, {"query": " & ".join(f"{word}:*" for word in words)}
+        return _POSTGRES, {"query": " & ".join(f"'{word}':*" for word in words)}
     where = " AND ".join(f"concat(' ', w.words) LIKE :word{place}" for place in range(len(words)))
     statement = f"SELECT d.id FROM {TABLE} w JOIN datasets d ON d.position = w.position WHERE {where}"  # noqa: S608
     return statement, {f"word{place}": f"% {word}%" for place, word in enumerate(words)}
@@ -80,7 +84,7 @@ def _statement(dialect: str, words: list[str]) -> tuple[str, dict[str, Any]]:
 
 def _words(raw: str) -> list[str]:
     """Letters and digits only: nothing that a query language would heed is left."""
-    return _WORD.findall(unicodedata.normalize("NFKC", raw).casefold())
+    return [word[:MAX_WORD] for word in _WORD.findall(unicodedata.normalize("NFKC", raw).casefold())]
 
 
 def _key(session: Session) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ def bob(shell: Any) -> str:
     return str(shell.json("launch", "Bob", "--detach")["url"])
 
 
-def test_an_account_from_sign_up_to_deletion(shell: Any, bob: str) -> None:
+def test_an_account_from_sign_up_to_deletion(shell: Any, bob: str, tmp_path: Path) -> None:
     there = ("--on", bob)
     me = (*there, "--email", JANE)
     refused = shell("accounts", "sign-up", JANE, *there, **PASSWORD)
@@ -49,6 +50,16 @@ def test_an_account_from_sign_up_to_deletion(shell: Any, bob: str) -> None:
     now = {"P2PGRID_PASSWORD": "another password"}
     assert shell.json("accounts", "set-email", "jane@mit.edu", *me, **now)["account"]["email"] == "jane@mit.edu"
     mine = (*there, "--email", "jane@mit.edu")
+    file = tmp_path / "jane.key"
+    shell.json("accounts", "set-key", str(file), *mine, **now)
+    assert file.stat().st_mode & 0o777 == 0o600
+    by_key = {"P2PGRID_KEY_FILE": str(file)}
+    assert {one["how"] for one in shell.json("accounts", "sessions", *mine, **by_key)["sessions"]} == {"auth.key"}
+    shell("accounts", "sessions", *there, "--email", "info@openmined.org", **by_key).is_one_message("P2P-0403", 1)
+    shell.json("accounts", "set-key", "--remove", *mine, **now, **by_key)
+    shell("accounts", "sessions", *mine, **by_key).is_one_message("P2P-0403", 1)
+    file.chmod(0o644)
+    shell("accounts", "sessions", *mine, **by_key).is_one_message("P2P-0021", 1, "chmod 600")
     assert shell.json("accounts", "logout", *mine, **now) == {"ended": 1}
 
     assert not shell.json("accounts", "deactivate", "jane@mit.edu")["account"]["active"]
@@ -64,6 +75,9 @@ def test_wrong_uses_say_what_is_missing(shell: Any, bob: str) -> None:
     for words in (
         ("accounts", "password"),
         ("accounts", "set-email", "new@x"),
+        ("accounts", "set-key"),
+        ("accounts", "set-key", "a.key"),
+        ("accounts", "set-key", "a.key", "--remove", "--email", JANE),
         ("accounts", "update"),
         ("accounts", "sign-up", JANE),
         ("accounts", "logout", "--session", "ffff"),

@@ -106,7 +106,7 @@ def test_a_link_that_closed_is_no_session(server: Any, owner: Any, jane: Any) ->
     assert len(jane.sessions) == 1
 
 
-def test_people_look_after_their_account(server: Any, owner: Any, jane: Any) -> None:
+def test_people_look_after_their_account(server: Any, owner: Any, jane: Any, tmp_path: Path) -> None:
     account = jane.update(institution="Caltech", website="caltech.edu", mail=False)
     assert (account["institution"], account["website"], account["mail"]) == ("Caltech", "https://caltech.edu", False)
     jane.set_email("jane@mit.edu", password=JANE["password"])
@@ -116,6 +116,11 @@ def test_people_look_after_their_account(server: Any, owner: Any, jane: Any) -> 
     jane.set_key(key, password="better password")
     by_key = sy.login(url=server.url, key=key)
     assert by_key.email == "jane@mit.edu"
+    key = tmp_path / "jane.key"
+    jane.set_key(key, password="better password")  # makes the file
+    assert server.login(key=str(key)).email == "jane@mit.edu"
+    with pytest.raises(WrongLogin, match="not that of"):
+        server.login(email="info@openmined.org", key=key)
     by_key.set_key(None, password="better password")
     with pytest.raises(WrongLogin):
         sy.login(url=server.url, key=key)
