@@ -189,11 +189,17 @@ async def _broken(
 async def _run(
     domain: Domain, text: str, function: str, values: Mapping[str, Value], inputs: Mapping[str, RunInput], side: str
 ) -> RunReport:
-    """A run beside the author's own; one that the node could not give is tried once more: that is not their doing."""
+    """A run beside the author's own; one that the node could not give is tried once more: that is not their doing.
+
+    Raises ``NotConfined`` when it cannot give that either.
+    """
     with with_values(inputs, values) as given:
         spec = RunSpec(text, function, given, _limits(limits_of(domain, side)), side)
-        report = await domain.runner.run(spec)
-        return await domain.runner.run(spec) if report.failure == "unavailable" else report
+        for _ in range(2):
+            report = await domain.runner.run(spec)
+            if report.failure != "unavailable":
+                return report
+    raise NotConfined(f"The node could not run a policy. {report.error}")
 
 
 def _shape(packed: bytes) -> str | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -259,6 +260,40 @@ async def test_runs_that_are_cancelled_at_any_moment_leave_no_descriptors(runner
         await asyncio.gather(task, return_exceptions=True)
     assert await asyncio.to_thread(until, lambda: psutil.Process().num_fds() <= before)
     assert (await runner.run(QUICK)).ok
+
+
+@contextlib.contextmanager
+def few_descriptors(more: int) -> Iterator[None]:
+    """This process can open about so many more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (psutil.Process().num_fds() + more, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("warm", [True, False])
+async def test_a_shortage_of_descriptors_costs_one_run_and_no_later_one(warm: bool) -> None:
+    seen = set()
+    for more in range(0, 16, 1 if warm else 3):
+        runner = Runner()
+        await runner.tier()
+        if warm:
+            await runner.run(QUICK)
+        before = psutil.Process().num_fds()
+        async with asyncio.timeout(30):
+            with few_descriptors(more):
+                report = await runner.run(QUICK)
+            seen.add(report.failure)
+            assert report.error or report.ok
+            assert (await runner.run(QUICK)).ok
+            if warm:
+                assert await asyncio.to_thread(until, lambda at=before: psutil.Process().num_fds() <= at)
+        await runner.close()
+    assert "unavailable" in seen, "the shortage was never felt"
+    assert seen <= {"", "unavailable"}
+    assert family() == []
 
 
 async def test_giving_up_the_first_run_leaves_no_zygote() -> None:

@@ -110,7 +110,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     house = House(folder, runner, crypto.Identity.generate(secrets.token_bytes), environments)
     yield house
     await house.close()
-    await runner.close()
+    await house.runner.close()
 
 
 @pytest.fixture

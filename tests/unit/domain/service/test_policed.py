@@ -15,6 +15,8 @@ from sqlalchemy import text
 from p2pgrid import wire
 from p2pgrid.domain.policies import Value
 from p2pgrid.domain.policies.custom import MAX_PUBLIC
+from p2pgrid.domain.runner import Runner, RunReport, RunSpec
+from p2pgrid.domain.runner.spec import unavailable
 from p2pgrid.domain.service.policed import read_decision, value_of
 from p2pgrid.errors import (
     BadCode,
@@ -506,3 +508,41 @@ async def test_rules_set_while_a_run_waits_for_its_turn_hold_for_it(owner: Any, 
         runner._slots.release()
     with pytest.raises(PolicyRefused, match="MaximumResultSize"):
         await calling
+
+
+SMALL = {"kind": "MaximumResultSize", "values": 5}
+JANE, OWNER = ("jane@caltech.edu", "abc123"), ("info@openmined.org", "changethis")
+
+
+class Faltering(Runner):
+    """Cannot give the run that is the ``broken``-th from now; ``asked`` counts them."""
+
+    broken: frozenset[int] = frozenset()
+    asked = 0
+
+    async def run(self, spec: RunSpec, *more: Any) -> RunReport:
+        self.asked += 1
+        if self.asked in self.broken:
+            return unavailable("The run's process ended, and the run with it.")
+        return await super().run(spec, *more)
+
+
+@pytest.mark.parametrize(("broken", "comes_out"), [({2}, True), ({2, 3}, False)])
+async def test_a_check_that_the_node_could_not_give_is_tried_once_more(
+    house: Any, owner: Any, scientist: Any, asset: str, broken: set[int], comes_out: bool
+) -> None:
+    request = await scientist.ask(asset, output_policy={"kind": "SingleExecutionExactOutput", "rules": [SMALL]})
+    await house.close()
+    await house.runner.close()
+    house.runner = Faltering(hide=[house.folder])
+    owner.service = scientist.service = await house.open()
+    await owner.login(*OWNER)
+    await scientist.login(*JANE)
+    await owner("request.approve", id=request["id"])
+    house.runner.asked, house.runner.broken = 0, frozenset(broken)
+    if comes_out:
+        assert await answer(scientist, request) == 6
+    else:
+        with pytest.raises(NotConfined, match="cannot run code on its private data now"):
+            await call(scientist, request)
+    assert (await owner("request.get", id=request["id"]))["released"] == int(comes_out)
