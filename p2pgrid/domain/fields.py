@@ -34,8 +34,8 @@ class Args:
             raise self._bad(name, "a text")
         if not least <= len(value) <= most:
             raise self._bad(name, f"a text of {least} to {most} characters")
-        if any("\ud800" <= char <= "\udfff" or char == "\0" for char in value):  # no database takes the former,
-            raise self._bad(name, "a text of whole characters without NUL")  # and PostgreSQL not the latter
+        if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):  # PostgreSQL keeps no NUL
+            raise self._bad(name, "a text of whole characters without NUL")
         return value
 
     def label(self, name: str, most: int) -> str:

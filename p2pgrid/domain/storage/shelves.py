@@ -128,7 +128,10 @@ class Far:
         """See ``Shelf``."""
         with self._told():
             self._system.invalidate_cache()
-            found = self._system.ls(self._root, detail=True)
+            try:
+                found = self._system.ls(self._root, detail=True)
+            except FileNotFoundError:  # an object store has no empty folders
+                return []
         return [str(entry["name"]).rpartition("/")[2] for entry in found if entry["type"] == "file"]
 
     def take(self, source: Path, name: str) -> None:
@@ -221,7 +224,8 @@ class Far:
         except Exception as error:
             scheme = urlsplit(self._url).scheme
             raise StorageError(
-                f"{name or 'The assets'} at {scheme}:// cannot be used: {type(error).__name__}."
+                f"{name or 'The assets'} at {scheme}:// cannot be used: {type(error).__name__}.",
+                fix="Check that the place in assets_url is reached from here, and what it asks of a login.",
             ) from error
 
 

@@ -60,6 +60,11 @@ def test_half_a_character_is_no_text() -> None:
         Args({"t": "a\ud800"}, "v").text("t", 5)
 
 
+def test_a_character_that_not_every_database_keeps_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="NUL"):
+        Args({"t": "a\0b"}, "v").text("t", 5)
+
+
 @pytest.mark.parametrize("digest", ["z" * 64, "A" * 63])
 def test_an_impossible_description_is_refused(digest: str) -> None:
     meta = {"kind": "numpy", "shape": [3], "dtype": "int64", "columns": [], "size": 3, "digest": digest}

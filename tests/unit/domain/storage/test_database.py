@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from p2pgrid.assets import dump
 from p2pgrid.domain.storage import Storage
 from p2pgrid.domain.storage.tables import AssetRow, AuditRow, DatasetRow
-from p2pgrid.errors import StorageError
+from p2pgrid.errors import MissingExtra, StorageError
 
 
 def opened(folder: Path) -> Storage:
@@ -100,8 +100,24 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None
 
 
 def test_a_url_that_is_none_is_a_storage_error(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="URL"):
-        Storage("no url", tmp_path)
+    for url in ("no url", "postgresql+psycopg://jane:word@db:secret/grid"):
+        with pytest.raises(StorageError, match="URL") as caught:
+            Storage(url, tmp_path)
+        assert "secret" not in str(caught.value)
+
+
+def test_a_url_of_no_database_that_can_be_used_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="'postgres'") as caught:
+        Storage("postgres://jane:hunter2secret@db/grid", tmp_path).open()
+    assert "postgresql+psycopg" in caught.value.fix
+    with pytest.raises(MissingExtra, match="pg8000") as missing:
+        Storage("postgresql+pg8000://jane:hunter2secret@db/grid", tmp_path).open()
+    assert "hunter2secret" not in f"{caught.value} {missing.value}"
+
+
+def test_a_password_is_not_shown(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://jane:hunter2secret@db/grid?password=hunter2secret"
+    assert "hunter2secret" not in repr(Storage(url, tmp_path))
 
 
 def test_a_database_belongs_to_one_node(tmp_path: Path) -> None:
