@@ -10,7 +10,9 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -170,7 +172,7 @@ class Home:
                 )
             self.make()
             make_key(path)
-        return read_key(path, lost="a lost key is a new node.")
+        return read_key(path, lost="Restore it from a backup; a lost key is a new node.")
 
     def save_run(self, state: RunState) -> None:
         """Tell the programs of this machine how to reach the node."""
@@ -280,15 +282,21 @@ def make_key(path: Path) -> None:
     write_atomically(path, secrets.token_bytes(KEY_BYTES).hex().encode(), replace=False)
 
 
-def read_key(path: Path, *, lost: str = "a lost key logs nobody in.") -> Identity:
-    """The key pair of a file that ``make_key`` wrote.  Raises ``BadHome`` when it is none, or others may read it."""
+def read_key(path: Path, *, lost: str) -> Identity:
+    """The key pair of a file that ``make_key`` wrote.  Raises ``BadHome`` when it is none, or others may read it.
+
+    ``lost``: what to do about a file that is not there or damaged.
+    """
     try:
-        if path.stat().st_mode & 0o077:
-            raise BadHome(f"The key file {path} can be read by others.", fix=f"Run: chmod 600 '{path}'")
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # to read a pipe would take for ever
+            raise BadHome(f"The key file {path} is no plain file.", fix=lost)
+        if mode & 0o077:
+            raise BadHome(f"The key file {path} can be read by others.", fix=f"Run: chmod 600 {shlex.quote(str(path))}")
         return Identity(bytes.fromhex(path.read_text(encoding="ascii").strip()))
     except (OSError, ValueError) as error:
-        why = f": {error.strerror}" if isinstance(error, OSError) else ""
-        raise BadHome(f"The key file {path} cannot be used{why}.", fix=f"Restore it from a backup; {lost}") from error
+        why = error.strerror if isinstance(error, OSError) else "it holds no key"
+        raise BadHome(f"The key file {path} cannot be used: {why}.", fix=lost) from error
 
 
 def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> None:

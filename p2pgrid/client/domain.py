@@ -21,8 +21,9 @@ from p2pgrid.client.requests import Request, Requests, UserCode, UserCodes, subm
 from p2pgrid.client.show import Row, Shown, ShownList
 from p2pgrid.client.upload import upload
 from p2pgrid.client.values import Dataset
+from p2pgrid.domain.accounts import normalise_email
 from p2pgrid.domain.policies import Rule
-from p2pgrid.errors import BadAddress, NotFound, WrongLogin
+from p2pgrid.errors import BadAddress, Malformed, NotFound, WrongLogin
 from p2pgrid.ids import NodeId
 
 
@@ -202,21 +203,34 @@ async def open_client(
 
     identity = key_pair(key) if key is not None else crypto.Identity.generate(secrets.token_bytes)
     link = await connect(url, identity, expect=expect, timeout=timeout)
-    door = Door(link, identity, link.peer_id.hex())
+    door = Door(link, identity, link.peer)
     try:
-        account = None
-        if email is not None and password is not None:
-            account = await door.call("auth.login", email=email, password=password)
-        elif key is not None:
-            account = await door.call("auth.key")
-            if email is not None and account["email"] != email.strip().lower():
-                raise WrongLogin(f"The key is not that of {email}.", fix="Give the key file of this account.")
-        elif email is not None:
-            raise WrongLogin("An e-mail was given without a password.", fix="Give a password, or a key.")
+        account = await _login(door, email, password, by_key=key is not None)
         return DomainClient(door, bridge, await door.call("node.metadata"), account)
     except BaseException:
         await door.close()
         raise
+
+
+async def _login(door: Door, email: str | None, password: str | None, *, by_key: bool) -> dict[str, Any] | None:
+    """The account that these open; None is a guest.  Raises ``WrongLogin`` or ``Malformed``."""
+    if email is None and password is not None:
+        raise WrongLogin("A password was given without an e-mail.", fix="Give the e-mail of the account too.")
+    if email is not None and password is not None:
+        account = await door.call("auth.login", email=email, password=password)
+    elif by_key:
+        account = await door.call("auth.key")
+    elif email is not None:
+        raise WrongLogin("An e-mail was given without a password.", fix="Give a password, or a key.")
+    else:
+        return None
+    if not isinstance(account, dict) or not isinstance(account.get("email"), str):
+        raise Malformed("The node told of no account at the login.")
+    if email is not None and account["email"] != normalise_email(email):
+        raise WrongLogin(
+            f"This is not the login of {email}.", fix="Give the key file, or the password, of this account."
+        )
+    return account
 
 
 def node_url(url: str | None, port: int | None) -> str:

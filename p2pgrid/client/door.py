@@ -13,6 +13,7 @@ from p2pgrid import assets, crypto, wire
 from p2pgrid.client.bridge import Bridge
 from p2pgrid.client.transfer import Digest, in_order, room_for
 from p2pgrid.errors import Malformed, Oversized
+from p2pgrid.ids import node_id
 
 CHUNK: Final = 1 << 20
 ON_DISK: Final = frozenset({"file", "folder"})
@@ -72,11 +73,13 @@ class Holder(Protocol):
 class Door:
     """Calls to one domain over one link, made by the holder of one key."""
 
-    def __init__(self, channel: Channel, identity: crypto.Identity, node: str = "") -> None:
+    def __init__(self, channel: Channel, identity: crypto.Identity, peer: bytes = b"") -> None:
         self._channel = channel
         self.identity = identity
-        self.node = node
-        """The node id that the other end has proven, in hexadecimal."""
+        self.peer = peer
+        """The key that the other end has proven."""
+        self.node = node_id(peer).hex() if peer else ""
+        """Its node id, in hexadecimal."""
 
     async def call(self, verb: str, *, timeout: float = VERB_TIMEOUT, **args: Any) -> Any:
         """The answer to a verb.  Raises the error that the domain answered with, or ``Unreachable``."""

@@ -259,14 +259,16 @@ class PeopleCalls:
     async def set_key(self, key: Key | None, password: str) -> None:
         """Let ``key`` log in to one's own account, as in ``login(key=key)``; None: no key any more.
 
-        The path of a key file that is not there makes one, readable by its owner only.  Raises ``BadHome``.
+        The path of a key file that is not there makes one, readable by its owner only.  All other sessions end.
+        Raises ``BadHome``.
         """
         if self.account is None:
             raise WrongLogin("A guest has no account that a key could open.")
         proof: dict[str, Any] = {}
         if key is not None:
-            node = str((await self.door.call("node.metadata"))["key"])
-            said = bytes.fromhex(str(self.account["id"])) + bytes.fromhex(node)
+            # The key that the link has proven, not one that the node tells: it could be that of another node, where
+            # the signature would bind this key to somebody else's account.
+            said = bytes.fromhex(str(self.account["id"])) + self.door.peer
             pair = key_pair(key, make=True)
             proof = {"key": pair.public, "signature": pair.sign(ACCOUNT_KEY, said)}
         self.account = await self.door.call("account.set_key", password=password, **proof)

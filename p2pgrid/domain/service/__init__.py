@@ -134,7 +134,7 @@ class DomainService:
         domain = self._domain
         email = accounts.normalise_email(email or accounts.OWNER_EMAIL)
         chosen = accounts.check_new_password(password) if password else accounts.DEFAULT_PASSWORD
-        own_key = verify_key.hex() if verify_key else None
+        own_key = domain.home_key = verify_key.hex() if verify_key else None
         waiting = await domain.read(lambda session: _owner_is_open(session, own_key))
         hashed = await domain.hashing(lambda: accounts.hash_for(chosen)) if waiting else accounts.DEFAULT_HASH
 

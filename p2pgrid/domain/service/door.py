@@ -193,6 +193,8 @@ class Domain:
         self.strange = Throttle(tries=limits.strange_logins, window=limits.strange_window, most=limits.throttled)
         self.sign_ups = Throttle(tries=limits.sign_ups, window=limits.sign_up_window, most=limits.throttled)
         self.sessions, self.settings = Sessions(limits.sessions_each), DomainSettings()
+        self.home_key: str | None = None
+        """The key in the node's home, in hexadecimal, once it logs in to the owner's account."""
         self.post: Post | None = None
         self.guesses = Throttle(tries=limits.guesses, window=limits.guess_window, most=limits.throttled)
         self.failed_logins = Tally(most=limits.noted_failures, window=limits.noted_window)

@@ -68,7 +68,10 @@ async def logout(domain: Domain, who: Who, args: Args) -> Any:
 
 @verb("auth.redeem")
 async def redeem(domain: Domain, who: Who, args: Args) -> Any:
-    """Choose a new password with the code that an owner made, once.  Raises ``WrongLogin``."""
+    """Choose a new password with the code that an owner made, once; a key logs in no more.  Raises ``WrongLogin``.
+
+    Somebody who needs a code may have lost more than a password.
+    """
     email = accounts.normalise_email(args.text("email", accounts.MAX_EMAIL * 2))
     code = crypto.digest(args.text("code", 200).strip().encode()).hex()
     password = accounts.check_chosen(args.text("password", accounts.MAX_PASSWORD))
@@ -83,6 +86,8 @@ async def redeem(domain: Domain, who: Who, args: Args) -> Any:
             return None
         row.reset_hash = row.reset_until = None
         row.password_hash, row.epoch = hashed, row.epoch + 1
+        if row.verify_key != domain.home_key:
+            row.verify_key = None
         domain.record(session, row.email, "account.password", row.id, by="code")
         return row.value()
 

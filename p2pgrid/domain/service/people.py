@@ -158,7 +158,8 @@ async def set_email(domain: Domain, who: Who, args: Args) -> Any:
 async def set_key(domain: Domain, who: Who, args: Args) -> Any:
     """Let a key log in to one's own account, or none any more (without ``key``); needs the password.
 
-    The key signs the account's id and the node's: nobody takes another's key for theirs.
+    The key signs the account's id and the node's: nobody takes another's key for theirs.  All other sessions end, and
+    a code for a new password with them: whoever had the former key may have made one.
     """
     password = accounts.normalise_password(args.text("password", accounts.MAX_PASSWORD))
     account = await prove(domain, who, who.person.email, password)
@@ -170,6 +171,11 @@ async def set_key(domain: Domain, who: Who, args: Args) -> Any:
             crypto.verify(key, KEY_CONTEXT, bytes.fromhex(account.id) + domain.identity.public, signature)
         except BadSignature:
             raise InvalidInput("The key did not sign for this account.") from None
+    if domain.home_key is not None and account.verify_key == domain.home_key:
+        raise NotAllowed(
+            "The key in the node's own home logs in to this account; its commands need it.",
+            fix="Make an account of your own: p2pgrid accounts add EMAIL --role admin",
+        )
 
     def change(session: Session, row: AccountRow) -> None:
         text = key.hex() if key else None
@@ -180,10 +186,15 @@ async def set_key(domain: Domain, who: Who, args: Args) -> Any:
             ).first()
         ):
             raise Conflict("The key logs in to another account here.")
-        row.verify_key = text
+        row.verify_key, row.epoch = text, row.epoch + 1
+        row.reset_hash = row.reset_until = None
         domain.record(session, who.label, "account.key", row.id, key=text or "")
 
-    return (await _change(domain, account, change)).to_wire()
+    changed = await _change(domain, account, change)
+    held = who.caller.state[SESSION]
+    end_sessions(domain, account.id, "the key that logs in was changed", but=held)
+    held.epoch = changed.epoch
+    return changed.to_wire()
 
 
 @verb("account.set_role")

@@ -119,9 +119,9 @@ def test_people_look_after_their_account(server: Any, owner: Any, jane: Any, tmp
     key = tmp_path / "jane.key"
     jane.set_key(key, password="better password")  # makes the file
     assert server.login(key=str(key)).email == "jane@mit.edu"
-    with pytest.raises(WrongLogin, match="not that of"):
+    with pytest.raises(WrongLogin, match="not the login of"):
         server.login(email="info@openmined.org", key=key)
-    by_key.set_key(None, password="better password")
+    jane.set_key(None, password="better password")
     with pytest.raises(WrongLogin):
         sy.login(url=server.url, key=key)
     jane.delete_account(password="better password")

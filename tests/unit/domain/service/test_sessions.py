@@ -35,6 +35,14 @@ async def visitor(service: Any, like: Any, login: tuple[str, str] | None, remote
     return person
 
 
+async def set_key(person: Any, service: Any, key: crypto.Identity | None, password: str = JANE[1]) -> None:
+    proof: dict[str, Any] = {}
+    if key is not None:
+        said = bytes.fromhex((await person("auth.whoami"))["id"]) + service._domain.identity.public
+        proof = {"key": key.public, "signature": key.sign(b"account-key", said)}
+    await person("account.set_key", password=password, **proof)
+
+
 async def test_sessions_are_listed_with_where_and_when(scientist: Any, guest: Any, owner: Any) -> None:
     elsewhere = guest("10.1.2.3")
     await elsewhere.login(*JANE)
@@ -149,6 +157,54 @@ async def test_a_login_key_must_sign_for_its_account(scientist: Any, newcomer: A
     await scientist("account.set_key", password=JANE[1])
     with pytest.raises(WrongLogin):
         await service.call(Caller(key=mine.public), "auth.key", {})
+
+
+async def test_a_thief_of_a_login_key_is_out_when_it_is_changed(scientist: Any, service: Any, owner: Any) -> None:
+    key = crypto.Identity.generate(secrets.token_bytes)
+    await set_key(scientist, service, key)
+    thief = type(owner)(service, Caller(key=key.public), key)
+    await thief("auth.key")
+    await set_key(scientist, service, None)
+    with pytest.raises(SessionEnded, match="key that logs in was changed"):
+        await thief("project.list")
+    with pytest.raises(WrongLogin):
+        await thief("auth.key")
+    assert (await scientist("auth.whoami"))["email"] == JANE[0], "the session that changed it goes on"
+
+
+async def test_a_code_that_a_thief_of_a_key_made_is_worth_nothing_when_it_is_changed(
+    owner: Any, service: Any, guest: Any
+) -> None:
+    key = crypto.Identity.generate(secrets.token_bytes)
+    await set_key(owner, service, key, OWNER[1])
+    thief = type(owner)(service, Caller(key=key.public), key)
+    await thief("auth.key")
+    code = (await thief("account.reset"))["code"]
+    await set_key(owner, service, None, OWNER[1])
+    with pytest.raises(WrongLogin):
+        await guest()("auth.redeem", email=OWNER[0], code=code, password="a thief's password")
+
+
+async def test_a_new_password_by_code_takes_the_key_away(scientist: Any, owner: Any, service: Any, guest: Any) -> None:
+    key = crypto.Identity.generate(secrets.token_bytes)
+    await set_key(scientist, service, key)
+    code = (await owner("account.reset", account=JANE[0]))["code"]
+    await guest()("auth.redeem", email=JANE[0], code=code, password="a new password")
+    with pytest.raises(WrongLogin):
+        await service.call(Caller(key=key.public), "auth.key", {})
+
+
+async def test_the_key_of_the_nodes_home_stays_with_the_owners_account(service: Any, owner: Any) -> None:
+    home = crypto.Identity.generate(secrets.token_bytes)
+    await service.ensure_owner(verify_key=home.public)
+    for key in (crypto.Identity.generate(secrets.token_bytes), None):
+        with pytest.raises(NotAllowed, match="node's own home"):
+            await set_key(owner, service, key, OWNER[1])
+    by_home = type(owner)(service, Caller(key=home.public), home)
+    assert (await by_home("auth.key"))["email"] == OWNER[0]
+    code = (await by_home("account.reset"))["code"]
+    await owner("auth.redeem", email=OWNER[0], code=code, password="another password")
+    assert (await by_home("auth.key"))["email"] == OWNER[0]
 
 
 async def test_guesses_from_a_thousand_addresses_end_and_lock_nobody_out(house: Any, owner: Any) -> None:
