@@ -14,7 +14,7 @@ from p2pgrid.domain.runner.zygotes import End
 from p2pgrid.errors import RemoteError
 
 MAX_VALUES: Final = 1 << 20
-"""Values in one result; an array is one."""
+"""Values in one result; an array or a table is several (``wire``)."""
 AT_ONCE: Final = 8 << 10
 """Bytes of a result that are read through on the loop itself; more is done in a thread."""
 

@@ -34,6 +34,8 @@ class Confined:
         self.way, self._hide = way, hide
         self.stalled = 0.0
         """Seconds for which the loop stood still at most in the last run."""
+        self.spent = self._woke = 0.0
+        """``spent``: seconds of processor time of this process meanwhile."""
         self._loop = asyncio.Runner()
         self._loop.get_loop()
         self._runner = make_runner(way, hide)
@@ -51,20 +53,24 @@ class Confined:
 
     @contextlib.asynccontextmanager
     async def _watched(self) -> AsyncIterator[None]:
-        """Note how long the loop stands still at most."""
-        self.stalled = 0.0
+        """Note how long the loop stands still at most, up to the very end of a run."""
+        self.stalled, self._woke, began = 0.0, time.monotonic(), time.process_time()
         watch = asyncio.create_task(self._watch())
         try:
             yield
         finally:
             watch.cancel()
+            self._note()
+            self.spent = time.process_time() - began
 
     async def _watch(self) -> None:
-        last = time.monotonic()
         while True:
             await asyncio.sleep(TICK)
-            now = time.monotonic()
-            self.stalled, last = max(self.stalled, now - last - TICK), now
+            self._note()
+
+    def _note(self) -> None:
+        now = time.monotonic()
+        self.stalled, self._woke = max(self.stalled, now - self._woke - TICK), now
 
     async def _wait(self) -> None:
         """Until a worker waits for the next run: what is counted then is what is there when nothing happens."""

@@ -141,6 +141,7 @@ class Driver:
             tasks=peaks.tasks,
             opened=0 if left else max(0, descriptors() - open_before),  # what is left has ends that the node holds
             grown=peaks.own,
+            spent=max(0.0, seen.spent - peaks.looking),
             raised=peaks.raised,
             wall=wall,
         )
@@ -225,6 +226,7 @@ class Driver:
             harm=harm,
             forged=self._forged(report),
             stalled=self.confined.stalled,
+            spent=self.confined.spent,
             wall=wall,
         )
 

@@ -17,6 +17,8 @@ HARMLESS_TAGS: Final = frozenset({"table", "caption", "thead", "tbody", "tr", "t
 MEBIBYTE: Final = 1 << 20
 STALL_SECONDS: Final = 1.0
 """What a node's loop may stand still for where 24 threads of a run share two cores with it."""
+BUSY_SECONDS: Final = 1.0
+"""Processor time that one run, of up to 6 seconds, may cost the node."""
 NODE_MEBIBYTES: Final = 64
 """What a node may take while it reads an answer: its limit is 1 MiB, and 64 KiB of output."""
 
@@ -91,6 +93,11 @@ def stalled(seen: Evidence) -> bool:
     return seen.stalled > STALL_SECONDS
 
 
+def kept_busy(seen: Evidence) -> bool:
+    """The node itself worked for longer than any honest run makes it."""
+    return seen.spent > BUSY_SECONDS
+
+
 def holds_descriptors(seen: Evidence) -> bool:
     """The node has more open than before."""
     return seen.opened > 0
@@ -103,7 +110,12 @@ def bloated(seen: Evidence) -> bool:
 
 def costs_the_node(seen: Evidence) -> str:
     """What no run may cost the node itself, whatever else it tries; the empty text when it does not."""
-    costs = {"it stood still": stalled, "it holds descriptors": holds_descriptors, "it holds memory": bloated}
+    costs = {
+        "it stood still": stalled,
+        "it was kept busy": kept_busy,
+        "it holds descriptors": holds_descriptors,
+        "it holds memory": bloated,
+    }
     return ", ".join(what for what, judge in costs.items() if judge(seen))
 
 

@@ -59,6 +59,8 @@ class Evidence:
     """Threads at the peak, over those of before."""
     stalled: float = 0.0
     """Seconds for which the node's event loop stood still at most."""
+    spent: float = 0.0
+    """Seconds of processor time that the node itself took."""
     opened: int = 0
     """Descriptors that the node holds over those of before."""
     grown: int = 0

@@ -85,6 +85,8 @@ class Sampler:
         self._apart, self._stop = apart, threading.Event()
         self._thread = threading.Thread(target=self._go, daemon=True)
         self.memory = self.tasks = self.shared = self.own = 0
+        self.looking = 0.0
+        """Seconds of processor time that the looking took."""
         self.raised = False
 
     def __enter__(self) -> Sampler:
@@ -104,6 +106,7 @@ class Sampler:
             self.tasks = max(self.tasks, tasks - self._from[1])
             self.shared = max(self.shared, shared_memory() - self._shared_from)
             self.own = max(self.own, own_memory() - self._own_from)
+            self.looking = time.thread_time()
 
     def _look(self) -> tuple[int, int]:
         """Bytes that each holds alone and the largest share in common; threads."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from escape_suite.judges import bloated, holds_descriptors, over_wall, stalled
+from escape_suite.judges import bloated, holds_descriptors, kept_busy, over_wall
 from escape_suite.model import Attack, Limits
 
 _attack = partial(Attack, family="node")
@@ -20,7 +20,7 @@ SHORT: Final = Limits(wall_seconds=1, cpu_seconds=1, memory_bytes=256 << 20, thr
 TOO_LONG: Final = 3.9
 """Seconds; each attack goes on for longer, and its limit is 1."""
 
-_stall = partial(_attack, judge=stalled, limits=LIMITS, control=_NO_LOOP)
+_busy = partial(_attack, judge=kept_busy, limits=LIMITS, control=_NO_LOOP)
 _wall = partial(_attack, judge=over_wall(TOO_LONG), limits=SHORT)
 
 _CHANNELS: Final = """
@@ -44,7 +44,7 @@ _CHANNELS: Final = """
 """
 
 ATTACKS: Final = (
-    _stall(
+    _busy(
         "an-answer-in-drops",
         source=_CHANNELS
         + """
@@ -54,8 +54,8 @@ ATTACKS: Final = (
             drops(b"x", *channels())
         """,
     ),
-    _stall("output-in-drops", source=_CHANNELS + "\n        def f(): drops(b'x', 1, 2)"),
-    _stall(
+    _busy("output-in-drops", source=_CHANNELS + "\n        def f(): drops(b'x', 1, 2)"),
+    _busy(
         "drops-of-everything-by-many-threads",
         source=_CHANNELS
         + """
@@ -67,12 +67,33 @@ ATTACKS: Final = (
             drops(b"x", 2, *channels())
         """,
     ),
-    _stall(
+    _busy(
         "lines-without-end",
         source="""
         def f():
             while True:
                 os.write(1, b"\\n" * 65536)
+        """,
+    ),
+    _busy(
+        "an-answer-that-takes-long-to-read",
+        source="""
+        def f():
+            import msgpack
+            one = msgpack.packb(msgpack.ExtType(2, msgpack.packb(["<f8", []]) + bytes(8)))
+            number = (15 << 20) // len(one)
+            result = b"\\xdd" + struct.pack(">I", number) + one * number
+            body = msgpack.packb({"failure": "", "error": "", "result": result})
+            for fd in range(3, 64):
+                try:
+                    if (os.fstat(fd).st_mode & 0o170000) == 0o140000:
+                        os.write(fd, struct.pack(">I", len(body)))
+                        view = memoryview(body)
+                        while view:
+                            view = view[os.write(fd, view):]
+                except OSError:
+                    pass
+            time.sleep(2)
         """,
     ),
     _wall(
@@ -89,11 +110,11 @@ ATTACKS: Final = (
         source=_CHANNELS
         + """
         def late():
-            time.sleep(0.3)
             try:
                 import msgpack
             except ImportError:
                 time.sleep(6)
+            time.sleep(0.01)
             body = msgpack.packb({"failure": "", "error": "", "result": b"\\x07"})
             for fd in channels():
                 os.write(fd, struct.pack(">I", len(body)) + body)
@@ -128,7 +149,7 @@ ATTACKS: Final = (
         + """
         def f():
             for fd in channels():
-                socket.socket(fileno=os.dup(fd)).shutdown(socket.SHUT_WR)
+                raw(48, fd, 1)
             time.sleep(6)
         """,
     ),
@@ -160,14 +181,13 @@ ATTACKS: Final = (
         source=_CHANNELS
         + """
         def f():
-            for fd in channels():
-                with socket.socket(fileno=os.dup(fd)) as channel:
-                    for _ in range(64):
-                        try:
-                            socket.send_fds(channel, [b"x"], [0, 1, 2] * 16)
-                        except OSError:
-                            pass
+            byte = ctypes.create_string_buffer(b"x")
+            held = ctypes.create_string_buffer(struct.pack("NII48I", 16 + 48 * 4, 1, 1, *[0, 1, 2] * 16))
+            vector = ctypes.create_string_buffer(struct.pack("PN", ctypes.addressof(byte), 1))
+            message = struct.pack("PIPNPNI", 0, 0, ctypes.addressof(vector), 1, ctypes.addressof(held), 16 + 48 * 4, 0)
+            words = {raw(46, fd, message, 0x40)[1] for fd in channels() for _ in range(64)}
             time.sleep(0.3)
+            return sorted(words)
         """,
     ),
 )
