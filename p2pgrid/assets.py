@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 from p2pgrid import tables, wire
 from p2pgrid.errors import BadValue, Malformed, MissingExtra, RemoteError
@@ -175,6 +175,14 @@ class OnDisk:
 def hasher() -> hashlib._Hash:
     """What makes an asset's digest: SHA-256."""
     return hashlib.sha256()
+
+
+def digest_of(file: BinaryIO) -> str:
+    """The digest of what is left of an open file."""
+    state = hasher()
+    while piece := file.read(PIECE):
+        state.update(piece)
+    return state.hexdigest()
 
 
 def dump(value: Any) -> Dumped:

@@ -230,6 +230,7 @@ class CodeRequest:
             "requesting_user_verify_key": self.verify_key,
             "request_time": moment(self.requested_at),
             "updated_at": None if self.updated_at is None else moment(self.updated_at),
+            "failures": self.failures,
             "mock_run": _shown(self.mock_run, private),
             "imports": list(self.uses.get("imports", ())),
             "calls": list(self.uses.get("calls", ())),

@@ -1,4 +1,4 @@
-"""Every table, row and sequence in a result, in a form in which rounded and cast copies are the same."""
+"""Every table, row and sequence in a result, in a form in which copies with rounded or retyped numbers are the same."""
 
 from __future__ import annotations
 

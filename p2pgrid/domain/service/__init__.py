@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -39,7 +40,9 @@ from p2pgrid.domain.service.post import Post, send_due
 from p2pgrid.domain.storage import Storage
 from p2pgrid.domain.storage.catalogue import some
 from p2pgrid.domain.storage.tables import AccountRow
-from p2pgrid.errors import InvalidInput, SessionEnded
+from p2pgrid.errors import InvalidInput, SessionEnded, StorageError
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["VERBS", "Caller", "CallerLike", "CodeRunner", "DomainLimits", "DomainService", "Post"]
 
@@ -172,7 +175,11 @@ class DomainService:
         if account is None:
             _tell_ended(caller, row.name)
         permit(row.name, account.role if account else None, self._domain.settings.guests)
-        return await row.work(self._domain, Who(caller, account), Args(args, row.name))
+        try:
+            return await row.work(self._domain, Who(caller, account), Args(args, row.name))
+        except StorageError as error:  # the caller is told too, but it is the node's owner who must act
+            logger.error("%s failed: %s", row.name, error.cause)
+            raise
 
     async def account(self, caller: CallerLike) -> Account | None:
         """The account that the caller is logged in to, if any."""

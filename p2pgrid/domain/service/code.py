@@ -208,7 +208,7 @@ async def _run(domain: Domain, who: Who, request: CodeRequest, values: Mapping[s
         begun = True
         return rules
 
-    _refuse_failed(domain, request)
+    refuse_failed(domain, request)
     try:
         let = await runs.on_data(domain, request, begin, values, watch.on_output)
     except P2PError as error:
@@ -227,7 +227,8 @@ async def _run(domain: Domain, who: Who, request: CodeRequest, values: Mapping[s
     return settled
 
 
-def _refuse_failed(domain: Domain, request: CodeRequest) -> None:
+def refuse_failed(domain: Domain, request: CodeRequest) -> None:
+    """Raise ``PolicyRefused`` when too many runs on the private data ended without a result."""
     if request.failures >= domain.limits.failed_runs:
         raise PolicyRefused(f"{request.failures} runs on the private data ended without a result.", fix=AGAIN)
 
@@ -241,7 +242,7 @@ def _begin(domain: Domain, session: Session, who: Who, request: CodeRequest, own
     now = row.value()
     if now.status is not Status.APPROVED:
         raise _unapproved(now)
-    _refuse_failed(domain, now)
+    refuse_failed(domain, now)
     row.failures += 1
     facts = runs.order_facts(domain, now, "data")
     domain.record(session, who.label, "code.run.begin", row.id, **facts, **({"given": own} if own else {}))

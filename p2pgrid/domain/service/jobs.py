@@ -17,7 +17,7 @@ from p2pgrid.domain.models import Execution
 from p2pgrid.domain.service import code, requests
 from p2pgrid.domain.service.door import Caller, Domain, Who, verb
 from p2pgrid.domain.service.queue import Live
-from p2pgrid.domain.storage.tables import AccountRow, JobRow
+from p2pgrid.domain.storage.tables import AccountRow, JobRow, RequestRow
 from p2pgrid.errors import (
     InternalError,
     InvalidInput,
@@ -152,6 +152,9 @@ async def retry(domain: Domain, who: Who, args: Args) -> Any:
         row = _find(session, who, an_id)
         if row.account != who.person.id:
             raise NotAllowed("A job is queued again by whoever queued it.")
+        request = session.get(RequestRow, row.request)
+        if request is not None and row.side == Side.DATA.value:
+            code.refuse_failed(domain, request.value())
         row.state = move(State(row.state), Event.RETRY).value
         _make_room(domain, session, row.account, besides=row.id)
         row.queued_at, row.started_at, row.ended_at, row.error, row.output = domain.clock(), None, None, None, ""

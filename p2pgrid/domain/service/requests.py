@@ -150,11 +150,16 @@ async def get_proof(domain: Domain, who: Who, args: Args) -> Any:
 
 @verb("request.approve")
 async def approve(domain: Domain, who: Who, args: Args) -> Any:
-    """Let the code run on the private data when its author calls it; ``rules`` hold besides those that hold anyway."""
+    """Let the code run on the private data when its author calls it; ``rules`` hold besides those that hold anyway.
+
+    An approval that was used up by runs without a result is given anew so; its rules stay unless there are others.
+    """
     rules = [rule.to_wire() for rule in policies.parse_rules(args.raw("rules"))]
 
     def change(row: RequestRow, session: Session) -> None:
-        row.runnable, row.failures, row.denial, row.rules = True, 0, None, rules
+        if args.has("rules") or not used_up(domain, row):
+            row.rules = rules
+        row.runnable, row.failures, row.denial = True, 0, None
 
     told = {"rules": ", ".join(rule["kind"] for rule in rules)} if rules else {}
     return await _decide(domain, who, args, Verdict.APPROVE, change, **told)
@@ -344,7 +349,8 @@ async def _decide(domain: Domain, who: Who, args: Args, verdict: Verdict, change
 
     def work(session: Session) -> CodeRequest:
         row = find_request(session, who, an_id)
-        row.status = next_status(row, verdict).value
+        if verdict is not Verdict.APPROVE or not used_up(domain, row):
+            row.status = next_status(row, verdict).value
         change(row, session)
         row.updated_at = domain.clock()
         domain.record(session, who.label, f"request.{verdict}", row.id, **details)
@@ -352,6 +358,11 @@ async def _decide(domain: Domain, who: Who, args: Args, verdict: Verdict, change
         return row.value()
 
     return (await domain.write(work)).to_wire(private=True)
+
+
+def used_up(domain: Domain, row: RequestRow) -> bool:
+    """Whether an approval lets nothing run any more: too many runs ended without a result."""
+    return row.status == Status.APPROVED.value and row.failures >= domain.limits.failed_runs
 
 
 def next_status(row: RequestRow, verdict: Verdict) -> Status:

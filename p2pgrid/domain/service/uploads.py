@@ -15,7 +15,7 @@ from p2pgrid.domain.fields import Args
 from p2pgrid.domain.service.door import Domain, Who, verb
 from p2pgrid.domain.storage.files import file_name
 from p2pgrid.domain.storage.tables import AssetRow
-from p2pgrid.errors import InvalidInput, TooLarge
+from p2pgrid.errors import InvalidInput, StorageError, TooLarge
 from p2pgrid.ids import normalise_tags
 
 CHUNK: Final = 1 << 20
@@ -25,20 +25,27 @@ MAX_TEXT: Final = 20_000
 MAX_URL: Final = 2000
 MAX_TAGS: Final = 32
 MAX_CONTRIBUTORS: Final = 64
-IDLE_UPLOAD: Final = 6 * 3600.0
-"""Seconds after which an upload that stopped growing is forgotten."""
+IDLE_UPLOAD: Final = 3600.0
+"""Seconds after which an upload that stopped growing is forgotten, once another one begins."""
 
 
 @verb("blob.put")
 async def put_blob(domain: Domain, who: Who, args: Args) -> Any:
-    """Stage a piece of an upload, in any order; nothing of it is seen before a dataset is made of it."""
+    """Stage a piece of an upload, in any order; nothing of it is seen before a dataset is made of it.
+
+    One that the disk refuses is forgotten.
+    """
     upload = f"{who.person.id}-{args.id('upload')}"
     offset, data = args.number("offset", 0, 2**46), args.blob("data", CHUNK)
     files = domain.storage.files
     if not offset:
         await asyncio.to_thread(_forget_idle, domain)
     async with domain.turn(upload):
-        return {"size": await asyncio.to_thread(files.stage, upload, offset, data)}
+        try:
+            return {"size": await asyncio.to_thread(files.stage, upload, offset, data)}
+        except StorageError:
+            await asyncio.to_thread(files.drop, {upload})
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,5 +185,5 @@ def _contributor(args: Args) -> dict[str, str]:
 
 def _forget_idle(domain: Domain) -> None:
     staged = domain.storage.files.staged()
-    newest = max(staged.values(), default=0.0)
-    domain.storage.files.drop({name for name, grown in staged.items() if newest - grown > IDLE_UPLOAD})
+    now = max([domain.clock(), *staged.values()])
+    domain.storage.files.drop({name for name, grown in staged.items() if now - grown > IDLE_UPLOAD})

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
-from p2pgrid.assets import SUFFIX, AssetMeta, hasher
+from p2pgrid.assets import SUFFIX, AssetMeta, digest_of, hasher
 from p2pgrid.domain.storage.shelves import shelf_at
 from p2pgrid.errors import InvalidInput, NotFound, StorageError, TooLarge
 from p2pgrid.stored import start_writing
@@ -23,7 +23,8 @@ MAX_ASSET: Final = 64 << 30
 """Bytes of one asset."""
 MAX_UPLOADS: Final = 4096
 """Uploads under way in one domain."""
-PIECE: Final = 1 << 20
+KEPT_FREE: Final = 32 << 20
+"""Bytes of the disk that no upload may take: the database must be able to grow, if only to delete something."""
 MARK: Final = ".belongs-to"
 _HASHING: Final = ThreadPoolExecutor(2, "p2pgrid-hash")
 """A piece is hashed while it is written."""
@@ -70,6 +71,12 @@ class AssetFiles:
         with _told(path):
             if not path.exists() and len(os.listdir(self._staging)) >= MAX_UPLOADS:
                 raise TooLarge(f"{MAX_UPLOADS} uploads are under way already.")
+            room = free_bytes(self._staging)
+            if room < len(data) + KEPT_FREE:
+                raise StorageError(
+                    f"The node's disk has {room / 1e6:.0f} MB left; an upload stops at {KEPT_FREE / 1e6:.0f} MB.",
+                    fix="Make room on the disk of the node's home, or delete datasets there.",
+                )
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             growing = self._growing.setdefault(upload, _Growing())
             try:
@@ -99,7 +106,7 @@ class AssetFiles:
                     raise InvalidInput(f"An upload has {size} bytes; its description says {meta.size}.")
                 growing = self._growing.get(upload)
                 digest = growing.digest(size) if growing else None
-                if (digest or _digest(file)) != meta.digest:
+                if (digest or digest_of(file)) != meta.digest:
                     raise InvalidInput("An upload's bytes do not have the digest of its description.")
                 os.fsync(file.fileno())
 
@@ -193,18 +200,17 @@ class _Growing:
         return self._state.hexdigest() if self._at == size else None
 
 
+def free_bytes(folder: Path) -> int:
+    """How much more the disk of a folder takes."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
 def _write_at(handle: int, data: bytes, offset: int) -> None:
     view = memoryview(data)
     while view:
         written = os.pwrite(handle, view, offset)
         view, offset = view[written:], offset + written
-
-
-def _digest(file: BinaryIO) -> str:
-    state = hasher()
-    while piece := file.read(PIECE):
-        state.update(piece)
-    return state.hexdigest()
 
 
 def file_name(asset: str, side: str, kind: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from p2pgrid.assets import PIECE, hasher
+from p2pgrid.assets import digest_of
 from p2pgrid.errors import MissingExtra, StorageError
 
 MAX_CACHE: Final = 16 << 30
@@ -243,8 +243,5 @@ def shelf_at(url: str | None, folder: Path) -> tuple[Path, Shelf]:
 
 
 def _digest(path: Path) -> str:
-    state = hasher()
     with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            state.update(piece)
-    return state.hexdigest()
+        return digest_of(file)

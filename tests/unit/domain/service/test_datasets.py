@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import time
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,8 @@ import pytest
 
 from p2pgrid import assets
 from p2pgrid.domain.service import DomainLimits
-from p2pgrid.errors import Conflict, InvalidInput, NoMock, NotFound, PrivateData, TooLarge
+from p2pgrid.domain.service.uploads import IDLE_UPLOAD
+from p2pgrid.errors import Conflict, InvalidInput, NoMock, NotFound, PrivateData, StorageError, TooLarge
 
 
 def held_files(house: Any) -> list[str]:
@@ -230,3 +233,26 @@ async def test_a_conflict_is_told_from_a_fault(owner: Any) -> None:
     await owner.publish()
     with pytest.raises(Conflict, match="my dataset"):
         await owner.publish()
+
+
+async def test_an_upload_that_the_disk_refuses_leaves_nothing(
+    service: Any, owner: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    files, upload = service._domain.storage.files, "a" * 32
+    await owner("blob.put", upload=upload, offset=0, data=bytes(1000))
+    assert files.staged()
+    monkeypatch.setattr("p2pgrid.domain.storage.files.free_bytes", lambda _: 0)
+    with pytest.raises(StorageError, match="0 MB left"):
+        await owner("blob.put", upload=upload, offset=1000, data=b"x")
+    assert not files.staged()
+    assert "blob.put failed: The node's disk has 0 MB left" in caplog.text, "the node's owner is told too"
+
+
+async def test_an_upload_that_was_left_is_forgotten_when_another_begins(service: Any, owner: Any) -> None:
+    files = service._domain.storage.files
+    await owner("blob.put", upload="a" * 32, offset=0, data=b"x")
+    [left] = files.staged()
+    old = time.time() - IDLE_UPLOAD - 60
+    os.utime(files.root / "staging" / left, (old, old))
+    await owner("blob.put", upload="b" * 32, offset=0, data=b"x")
+    assert [name[-32:] for name in files.staged()] == ["b" * 32]

@@ -433,6 +433,29 @@ async def test_a_fault_while_a_result_is_judged_gives_back_no_run(
             await call(scientist, request)
     with pytest.raises(PolicyRefused, match="3 runs on the private data ended without a result"):
         await call(scientist, request)
+    monkeypatch.undo()
+    assert (await scientist("request.get", id=request["id"]))["failures"] == 3
+    with pytest.raises(PolicyRefused, match="3 runs"):
+        await call(scientist, request)
+    await owner("request.approve", id=request["id"])
+    assert await answer(scientist, request) == 6
+
+
+async def test_an_approval_that_is_used_up_is_given_anew_with_its_rules(owner: Any, scientist: Any, asset: str) -> None:
+    request = await scientist.ask(asset)
+    await owner("request.approve", id=request["id"], rules=[{"kind": "MinimumRows", "least": 10}])
+    with pytest.raises(Conflict):
+        await owner("request.approve", id=request["id"])
+    inputs = {name: {"asset": an_id} for name, an_id in request["inputs"].items()}
+    job = await scientist("job.start", id=request["code_id"], inputs=inputs)
+    assert (await scientist("job.wait", id=job["id"]))["status"] == "failed"
+    for _ in range(2):
+        with pytest.raises(PolicyRefused, match="kept back"):
+            await call(scientist, request)
+    with pytest.raises(PolicyRefused, match="3 runs on the private data ended without a result"):
+        await scientist("job.retry", id=job["id"])
+    held = await owner("request.approve", id=request["id"])
+    assert (held["failures"], len(held["rules"])) == (0, 1)
 
 
 async def test_a_custom_input_policy_cannot_leave_the_declared_range(owner: Any, scientist: Any, asset: str) -> None:

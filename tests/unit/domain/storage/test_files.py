@@ -13,7 +13,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from p2pgrid import assets
 from p2pgrid.domain.storage import AssetFiles, shelves
 from p2pgrid.domain.storage import files as files_module
-from p2pgrid.domain.storage.files import file_name
+from p2pgrid.domain.storage.files import KEPT_FREE, file_name, free_bytes
 from p2pgrid.errors import InvalidInput, MissingExtra, NotFound, StorageError, TooLarge
 
 META = assets.dump(b"0123456789").meta
@@ -186,3 +186,13 @@ def test_a_far_place_that_loses_bytes_is_noticed_before_a_dataset_is_made(
     monkeypatch.setattr(MemoryFileSystem, "put_file", lambda self, source, name, **more: self.pipe_file(name, b"01"))
     with pytest.raises(StorageError, match="whole"):
         files.commit({"up": "a.data.bin"})
+
+
+def test_an_upload_stops_before_the_disk_is_full(files: AssetFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.stage("up", 0, b"0123")
+    monkeypatch.setattr("p2pgrid.domain.storage.files.free_bytes", lambda _: KEPT_FREE + 5)
+    files.stage("up", 4, b"45678")
+    with pytest.raises(StorageError, match="34 MB left") as caught:
+        files.stage("up", 9, b"9abcde")
+    assert "delete datasets" in caught.value.fix
+    assert 0 < free_bytes(files.root) < 1 << 60
