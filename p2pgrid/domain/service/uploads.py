@@ -43,8 +43,8 @@ async def put_blob(domain: Domain, who: Who, args: Args) -> Any:
     async with domain.turn(upload):
         try:
             return {"size": await asyncio.to_thread(files.stage, upload, offset, data)}
-        except StorageError:
-            await asyncio.to_thread(files.drop, {upload})
+        except StorageError as error:
+            await asyncio.to_thread(files.refuse, upload, error)
             raise
 
 

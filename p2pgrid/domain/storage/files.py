@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import OrderedDict
 from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ MAX_ASSET: Final = 64 << 30
 """Bytes of one asset."""
 MAX_UPLOADS: Final = 4096
 """Uploads under way in one domain."""
+MAX_REFUSED: Final = 256
+"""Uploads that the disk refused, of which further pieces are known."""
 KEPT_FREE: Final = 32 << 20
 """Bytes of the disk that no upload may take: the database must be able to grow, if only to delete something."""
 MARK: Final = ".belongs-to"
@@ -41,6 +44,7 @@ class AssetFiles:
         self.root, self._shelf = shelf_at(url, root)
         self._staging = self.root / "staging"
         self._growing: dict[str, _Growing] = {}
+        self._refused: OrderedDict[str, StorageError] = OrderedDict()
 
     def open(self, owner: str, known: Set[str]) -> int:
         """Make the folders, clear what a crash left, and give how many files that were.
@@ -67,6 +71,8 @@ class AssetFiles:
         """
         if offset + len(data) > MAX_ASSET:
             raise TooLarge(f"An asset of over {MAX_ASSET} bytes cannot be kept.")
+        if upload in self._refused:
+            raise self._refused[upload]
         path = self._staging / upload
         with _told(path):
             if not path.exists() and len(os.listdir(self._staging)) >= MAX_UPLOADS:
@@ -124,6 +130,13 @@ class AssetFiles:
             self._growing.pop(upload, None)
             with _told(self._staging):
                 (self._staging / upload).unlink(missing_ok=True)
+
+    def refuse(self, upload: str, why: StorageError) -> None:
+        """Forget an upload, and refuse its further pieces: those that are on their way would begin it anew."""
+        self._refused[upload] = StorageError(why.cause, fix=why.fix)
+        if len(self._refused) > MAX_REFUSED:
+            self._refused.popitem(last=False)
+        self.drop({upload})
 
     def staged(self) -> dict[str, float]:
         """Uploads under way, and when each last grew."""

@@ -244,6 +244,9 @@ async def test_an_upload_that_the_disk_refuses_leaves_nothing(
     monkeypatch.setattr("p2pgrid.domain.storage.files.free_bytes", lambda _: 0)
     with pytest.raises(StorageError, match="0 MB left"):
         await owner("blob.put", upload=upload, offset=1000, data=b"x")
+    monkeypatch.undo()
+    with pytest.raises(StorageError, match="0 MB left"):  # a piece that was on its way begins nothing anew
+        await owner("blob.put", upload=upload, offset=1001, data=b"x")
     assert not files.staged()
     assert "blob.put failed: The node's disk has 0 MB left" in caplog.text, "the node's owner is told too"
 
