@@ -107,6 +107,12 @@ def _install(python: Path, packages: list[str]) -> None:
     command = [str(python), "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - the owner's own words
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()[-MAX_TOLD:]
         fix = "Check the names and the network."
-        raise StorageError(f"pip could not install {' '.join(packages)}:\n{said}", fix=fix)
+        raise StorageError(f"pip could not install {' '.join(packages)}: {last_words(done.stderr)}", fix=fix)
+
+
+def last_words(log: str) -> str:
+    """What pip says went wrong, in one line: its errors, without all that came before them."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+    return " ".join(errors[-2:] or lines[-1:])[-MAX_TOLD:] or "it did not say why."

@@ -559,11 +559,11 @@ class UnknownVersion(RemoteError):
 
 
 def all_errors(root: type[P2PError] = P2PError) -> dict[str, type[P2PError]]:
-    """Every error class below ``root``, by its code."""
-    found = {root.code: root}
+    """Every error class below ``root``, by its code: of those that share one, the class that gave it."""
+    found: dict[str, type[P2PError]] = {}
     for child in root.__subclasses__():
         found.update(all_errors(child))
-    return found
+    return {**found, root.code: root}
 
 
 def from_wire(raw: Any) -> P2PError:

@@ -27,6 +27,8 @@ VERIFY_EXAMPLES: Final = opt.examples(
 )
 EXPORT_EXAMPLES: Final = opt.examples("p2pgrid audit export log.jsonl --node Bob")
 LONG_HEX: Final = re.compile(r"[0-9a-f]{32,}")
+DETAIL: Final = 80
+"""Characters of one detail in a table; ``--json`` has all of it."""
 AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
 UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 MOMENT_HELP: Final = "A moment (2026-11-22, 2026-11-22T18:30), or so long ago: 90m, 12h, 7d."
@@ -57,7 +59,14 @@ def show(
     found = shapes.read_list(shapes.entry, raw)
     out.document({"entries": found})
     rows = [
-        (item["seq"], short_time(item["time"]), item["actor"], item["action"], _brief(item["subject"]), _words(item))
+        (
+            item["seq"],
+            short_time(item["time"]),
+            item["actor"],
+            item["action"],
+            _brief(item["subject"]),
+            details_text(item["details"]),
+        )
         for item in found
     ]
     title = f"Audit log ({len(found)})"
@@ -151,8 +160,29 @@ def _verify_node(node: str | None, home: Path | None, noted: list[str]) -> dict[
     return shapes.read(shapes.findings, asyncio.run(_call(node, home, "audit.verify", noted=noted)))
 
 
-def _words(item: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={_brief(shapes.text(value)[:80])}" for key, value in item["details"].items())
+def details_text(details: dict[str, Any]) -> str:
+    """What an entry tells besides who did what, in one line; a long value is cut after a whole item."""
+    return ", ".join(f"{key}={_brief(_cut(value))}" for key, value in details.items())
+
+
+def _cut(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{{_whole([f'{key}: {_cut(item)}' for key, item in value.items()])}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{_whole([_cut(item) for item in value])}]"
+    text = shapes.text(value)
+    return text if len(text) <= DETAIL else f"{text[: DETAIL - 1]}…"
+
+
+def _whole(items: list[str]) -> str:
+    """As many items as there is room for."""
+    text = ""
+    for number, item in enumerate(items):
+        longer = f"{text}, {item}" if number else item
+        if len(longer) > DETAIL:
+            return f"{text}, …" if text else "…"
+        text = longer
+    return text
 
 
 def _brief(text: str) -> str:

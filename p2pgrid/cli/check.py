@@ -301,4 +301,4 @@ class _Checks:
         answer = await self._get("/dataset-tags")
         tags = [str(tag) for tag in answer] if isinstance(answer, list) else []
         more = f" and {len(tags) - TAGS_SHOWN} more" if len(tags) > TAGS_SHOWN else ""
-        return f"{self._health.get('datasets', 0)} {' '.join(tags[:TAGS_SHOWN])}{more}".strip()
+        return f"{self._health.get('datasets', 0)} with tags {' '.join(tags[:TAGS_SHOWN])}{more}".strip()

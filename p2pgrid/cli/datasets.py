@@ -41,7 +41,7 @@ UPDATE_EXAMPLES: Final = opt.examples(
     "p2pgrid datasets update digits --description '**Digits**' -t digits",
     "p2pgrid datasets update digits --description @about.md --node Bob",
 )
-DELETE_EXAMPLES: Final = opt.examples("p2pgrid datasets delete digits --node Bob")
+DELETE_EXAMPLES: Final = opt.examples("p2pgrid datasets delete digits --yes --node Bob")
 
 app = typer.Typer(
     cls=Listing,
@@ -144,6 +144,7 @@ def update(
 @app.command("delete", epilog=DELETE_EXAMPLES)
 def delete(
     dataset: Annotated[str, typer.Argument(help="The dataset's name or id.", metavar="DATASET")],
+    yes: opt.Yes = False,
     node: opt.Node = None,
     home: opt.HomeFolder = None,
     as_json: opt.Json = False,
@@ -152,6 +153,7 @@ def delete(
 
     Requests for it that wait are denied with that as the reason; what was released from it stays released.
     """
+    opt.be_sure(f"Delete the dataset {dataset} with its files for good?", yes=yes, as_json=as_json)
     out = Out(as_json=as_json)
     found = asyncio.run(_changed(Target(node, None, None, home), "dataset.delete", dataset, {}))
     out.document({"deleted": found["id"], "name": found["name"]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -116,7 +117,7 @@ def deactivate(
 @app.command("delete", epilog=DELETE_EXAMPLES)
 def delete(
     account: Theirs,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: opt.Yes = False,
     node: opt.Node = None,
     on: opt.On = None,
     email: opt.Email = None,
@@ -127,9 +128,8 @@ def delete(
 
     Your own needs your password, which --email asks for.
     """
+    opt.be_sure(f"Delete the account {account} for good?", yes=yes, as_json=as_json)
     login = login_as(email, by_password=True)
-    if not yes:
-        typer.confirm(f"Delete the account {account} for good?", abort=True, err=True)
     password = login.password if login else None
     done = asyncio.run(_call(Target(node, on, login, home), "account.delete", account=account, password=password))
     out = Out(as_json=as_json)
@@ -211,10 +211,13 @@ def set_key(
 ) -> None:
     """Let a key log in to your account in place of the password: name its file in $P2PGRID_KEY_FILE."""
     if (file is None) is not remove:
-        raise WrongUse("Which key?", fix="Give the path of a key file, or --remove.")
+        raise WrongUse("Which key?", fix="Give either the path of a key file, or --remove.")
     login = login_as(email, by_password=True)
     if login is None:
         raise WrongUse("Whose key?", fix="Log in with --email EMAIL.")
+    from p2pgrid.client.keys import key_path
+
+    file = key_path(file) if file else None
     asyncio.run(_set_key(Target(node, on, login, home), file, login.password or ""))
     out = Out(as_json=as_json)
     out.document({"email": login.email, "key_file": None if file is None else str(file)})
@@ -222,7 +225,7 @@ def set_key(
         out.line(f"No key logs in to the account {login.email} any more.")
         return
     out.line(f"The key in {file} logs in to the account {login.email}.")
-    out.note(f"Use it with --email {login.email} and: export {KEY_VARIABLE}='{file}'")
+    out.note(f"Use it with --email {login.email} and: export {KEY_VARIABLE}={shlex.quote(str(file))}")
 
 
 @app.command("sign-up", epilog=SIGN_UP_EXAMPLES)

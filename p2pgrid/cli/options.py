@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from p2pgrid.errors import BadTag
+from p2pgrid.errors import BadTag, WrongUse
 
 SEVERAL: Final = re.compile(r"\s+(?=#)|,")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -41,12 +42,25 @@ Bootstrap = Annotated[
     list[str] | None,
     typer.Option("--bootstrap", "-b", help="A node of the grid to go in through; repeatable.", metavar="HOST:PORT"),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 RequestId = Annotated[str, typer.Argument(help="The request's id, or the beginning of it.", metavar="REQUEST")]
 
 
 def timeout(what: str = "Seconds to wait at most.") -> Any:
     """A ``--timeout`` option; use as ``Annotated[float, timeout()]``."""
     return typer.Option("--timeout", "-t", min=0.1, max=86_400, help=what, metavar="SECONDS")
+
+
+def be_sure(question: str, *, yes: bool, as_json: bool) -> None:
+    """Ask a person before something is gone for good.
+
+    Raises ``WrongUse`` where nobody can answer, since a script must say so itself, and ``Abort`` for a no.
+    """
+    if yes:
+        return
+    if as_json or not sys.stdin.isatty():
+        raise WrongUse("This cannot be undone, and there is nobody to ask.", fix="Add --yes to the command.")
+    typer.confirm(question, abort=True, err=True)
 
 
 ALL: Final = "all"

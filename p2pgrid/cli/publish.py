@@ -12,7 +12,7 @@ from p2pgrid.cli import options as opt
 from p2pgrid.cli import shapes
 from p2pgrid.cli.output import Out, count_text
 from p2pgrid.cli.where import own_place, visit
-from p2pgrid.errors import InvalidInput, NotAllowed
+from p2pgrid.errors import Conflict, InvalidInput, NotAllowed
 
 if TYPE_CHECKING:
     from p2pgrid.client.values import Dataset
@@ -102,7 +102,13 @@ async def _upload(place: Any, dataset: Dataset, out: Out, changes: dict[str, Any
     async with visit(place) as client:
         await _must_be_owner(client.door)
         verb = "dataset.create" if changes is None else "dataset.replace"
-        raw = await upload(client.door, dataset, show=out.speaks and sys.stderr.isatty(), verb=verb)
+        try:
+            raw = await upload(client.door, dataset, show=out.speaks and sys.stderr.isatty(), verb=verb)
+        except Conflict as error:
+            if changes is not None:
+                raise
+            fix = "Add --replace to make its next version, or choose another name with --name."
+            raise Conflict(error.cause, fix=fix) from error
         if changes:
             raw = await client.door.call("dataset.update", id=raw["id"], **changes)
     return shapes.read(shapes.dataset, raw)

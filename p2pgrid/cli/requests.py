@@ -13,6 +13,7 @@ from p2pgrid.cli.ending import Listing
 from p2pgrid.cli.output import Out, count_text, short_id, short_time, size_text
 from p2pgrid.cli.policies import read_rules
 from p2pgrid.cli.where import Target, login_as, visit_target
+from p2pgrid.client.runs import printed
 from p2pgrid.errors import NotFound, NothingFound, WrongUse
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def list_(
             item["requested_by"],
             item["purpose"],
             short_time(item["request_time"]),
-            ran(item["mock_run"]),
+            ran(item["mock_run"], coarse=item["coarse"]),
         )
         for item in found
     ]
@@ -253,9 +254,10 @@ def print_request(out: Out, item: dict[str, Any], inputs: dict[str, str], review
             "new imports": ", ".join(review["new_imports"]),
             "new calls": ", ".join(review["new_calls"]),
             "signed by key": item["verify_key"],
-            "on the mock": ran(item["mock_run"]),
-            "printed on the mock": item["mock_run"].get("output"),
+            "on the mock": ran(item["mock_run"], coarse=bool(item.get("coarse"))),
+            "printed on the mock": printed(item["mock_run"]),
             "on the data": ran(item["private_run"]) if item["private_run"] else "",
+            "printed on the data": printed(item["private_run"]),
         },
         "request",
     )
@@ -267,14 +269,15 @@ def print_request(out: Out, item: dict[str, Any], inputs: dict[str, str], review
         out.code(review["diff"], "diff")
 
 
-def ran(run: dict[str, Any]) -> str:
-    """What the function did in a run, in one line."""
+def ran(run: dict[str, Any], *, coarse: bool = False) -> str:
+    """What the function did in a run, in one line; ``coarse``: its measures are upper ends of steps."""
     if not run:
         return "not run"
     if run.get("skipped"):
         return f"not run: {shapes.text(run['skipped'])}"
-    took = f" in {float(run.get('seconds') or 0):.2f} s"
-    memory = f", {size_text(float(run['memory']))} of memory" if run.get("memory") else ""
+    seconds, size = float(run.get("seconds") or 0), float(run.get("memory") or 0)
+    took = f" in under {seconds:g} s" if coarse else f" in {seconds:.2f} s"
+    memory = f", {'at most ' * coarse}{size_text(size)} of memory" if size else ""
     if run.get("ok"):
         kept = f"; {policy}" if (policy := shapes.text(run.get("policy"))).startswith("would be kept") else ""
         return f"ok{took}{memory}: {shapes.text(run.get('result_shape')) or 'a value'}{kept}"

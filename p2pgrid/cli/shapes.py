@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from p2pgrid.client.runs import is_coarse
 from p2pgrid.errors import Malformed
 
 T = TypeVar("T")
@@ -95,6 +96,7 @@ def request(raw: Raw) -> dict[str, Any]:
         "verify_key": str(raw.get("requesting_user_verify_key") or ""),
         "mock_run": {str(key): value for key, value in run.items()},
         "private_run": {str(key): value for key, value in private_run.items()},
+        "coarse": is_coarse(raw),
         "rules": [{str(key): value for key, value in rule.items()} for rule in raw.get("rules") or ()],
         "policy_state": str(raw.get("policy_state") or ""),
         "ready": str(raw.get("ready") or ""),

@@ -18,6 +18,7 @@ from p2pgrid.cli.output import Out
 from p2pgrid.cli.policies import PolicyWishes, pairs
 from p2pgrid.cli.requests import get_request, ran
 from p2pgrid.cli.where import Login, Target, awaited, find_place, login_as, visit, visit_target
+from p2pgrid.client.runs import TIME, printed_end
 from p2pgrid.errors import InvalidInput, NotFound, NotInTime, Pending
 
 if TYPE_CHECKING:
@@ -93,22 +94,26 @@ def submit(
     shown = ("id", "name", "status", "inputs", "input_policy", "output_policy")
     fields = {name.replace("_", " "): request[name] for name in shown}
     fields["inputs"] = "\n".join(f"{name} = {title}" for name, title in request["assets"].items())
-    run, printed = request["mock_run"], _printed(request["mock_run"])
+    run = request["mock_run"]
     failed = bool(run) and not (run.get("ok") or run.get("skipped"))
-    fields["on the mock"] = ran(run)
-    out.pairs(fields if failed else {**fields, "printed on the mock": printed}, "submitted")
+    fields["on the mock"] = ran(run, coarse=request["coarse"])
+    said = printed_end(run, PRINTED, f"p2pgrid requests show {request['id'][:8]} --on {to}")
+    out.pairs(fields if failed else {**fields, "printed on the mock": said}, "submitted")
     if failed:
-        said = f" What it printed:\n{printed}" if printed else ""
-        out.note(f"It failed on the mock: correct it and submit again.{said}", lines=True)
-        return
-    login = f" --email {email}" if email else ""
-    out.note(f"When it is approved: p2pgrid result {request['id'][:8]} --on {to}{login}")
+        out.note(advice(run) + (f" What it printed:\n{said}" if said else ""), lines=True)
+    if not failed or run.get("failure") in TIME:
+        login = f" --email {email}" if email else ""
+        out.note(f"When it is approved: p2pgrid result {request['id'][:8]} --on {to}{login}")
 
 
-def _printed(run: dict[str, Any]) -> str:
-    """What the function printed in a run; of much of it, the end."""
-    text = shapes.text(run.get("output")).strip("\n")
-    return text if len(text) <= PRINTED else f"...{text[-PRINTED:]}"
+def advice(run: dict[str, Any]) -> str:
+    """What to do about a run on the mock that failed."""
+    if run.get("failure") in TIME:
+        return (
+            "It was stopped at a time limit of runs on the mock. Runs on the data have more time, unless the owner"
+            " set it otherwise: it may end there as it is."
+        )
+    return "It failed on the mock: correct it and submit again."
 
 
 def result(

@@ -154,7 +154,9 @@ def _npy(value: Any) -> bytes:
     except ValueError:
         array = np.asarray(None)  # rows of different lengths
     if array.dtype.hasobject or _is_frame(value):
-        raise CannotWrite(f"A {type(value).__name__} like this is no array.", fix="Choose a file that ends in .json.")
+        raise CannotWrite(
+            f"A value of type {type(value).__name__} like this is no array.", fix="Choose a file that ends in .json."
+        )
     out = io.BytesIO()
     np.save(out, array, allow_pickle=False)
     return out.getvalue()
@@ -185,7 +187,9 @@ def _txt(value: Any) -> bytes:
 
 def _bin(value: Any) -> bytes:
     if not isinstance(value, (bytes, bytearray)):
-        raise CannotWrite(f"A {type(value).__name__} is no bytes.", fix="Choose a file that ends in .json or .npy.")
+        raise CannotWrite(
+            f"A value of type {type(value).__name__} is no bytes.", fix="Choose a file that ends in .json or .npy."
+        )
     return bytes(value)
 
 
@@ -194,7 +198,9 @@ def _frame(value: Any) -> Any:
     if _is_series(value):
         return value.to_frame(str(value.name or "value"))
     if not _is_frame(value):
-        raise CannotWrite(f"A {type(value).__name__} is no table.", fix="Choose a file that ends in .json or .npy.")
+        raise CannotWrite(
+            f"A value of type {type(value).__name__} is no table.", fix="Choose a file that ends in .json or .npy."
+        )
     return value
 
 

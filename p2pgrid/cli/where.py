@@ -29,7 +29,7 @@ KEY_VARIABLE: Final = "P2PGRID_KEY_FILE"
 FIND_TIMEOUT: Final = 5.0
 LINK_TIMEOUT: Final = 10.0
 HEX_ID: Final = re.compile(r"[0-9a-fA-F]{40}")
-HOST_PORT: Final = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[\w.-]+):\d{1,5}")
+HOST_PORT: Final = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[\w.-]+):\d+")
 T = TypeVar("T")
 
 

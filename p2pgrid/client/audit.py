@@ -120,7 +120,12 @@ def exported(file: Path) -> Iterator[tuple[Origin, Iterator[str]]]:
     except OSError as error:
         raise InvalidInput(f"{file} cannot be read: {error.strerror}.") from error
     with source:
-        yield Origin.from_line(source.readline(MAX_LINE)), iter(lambda: source.readline(MAX_LINE), "")
+        try:
+            origin = Origin.from_line(source.readline(MAX_LINE))
+        except Malformed as error:
+            fix = f"Give a file that 'p2pgrid audit export' wrote; {file} is none, or its first line was changed."
+            raise Malformed(error.cause, fix=fix) from error
+        yield origin, iter(lambda: source.readline(MAX_LINE), "")
 
 
 async def _lines(door: Door) -> AsyncIterator[str]:

@@ -56,6 +56,11 @@ def load_source(source: str) -> Loaded:
     except Exception as error:  # readers raise whatever they like on damaged files
         kind = path.suffix.lower().lstrip(".") or "data"
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if "Object arrays" in reason or "Python objects" in reason:
+            raise InvalidInput(
+                f"{source!r} cannot be read: it is an array of objects, whose loading could run any code.",
+                fix="Save it with a plain type, such as array.astype(float), or a table as .csv or .parquet.",
+            ) from error
         if "allow_pickle" in reason:  # numpy's hint, and the last thing to do with a file of unknown origin
             reason = "it is no plain array"
         raise InvalidInput(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from p2pgrid import crypto
 from p2pgrid.client.audit import Audit
 from p2pgrid.client.bridge import Bridge, Here, bridged, bridged_property
 from p2pgrid.client.door import Door
 from p2pgrid.client.functions import GridFunction
-from p2pgrid.client.held import HeldDataset, HeldDatasets
+from p2pgrid.client.held import AssetPointer, HeldAsset, HeldDataset, HeldDatasets
 from p2pgrid.client.jobs import Job, Jobs
 from p2pgrid.client.keys import Key, key_pair
 from p2pgrid.client.people import PeopleCalls
@@ -23,7 +24,7 @@ from p2pgrid.client.upload import upload
 from p2pgrid.client.values import Dataset
 from p2pgrid.domain.accounts import normalise_email
 from p2pgrid.domain.policies import Rule
-from p2pgrid.errors import BadAddress, Malformed, NotFound, WrongLogin
+from p2pgrid.errors import BadAddress, InvalidInput, Malformed, NotFound, WrongLogin
 from p2pgrid.ids import NodeId
 
 
@@ -148,11 +149,26 @@ class DomainClient(PeopleCalls, Shown):
         return Request(self, found[0])
 
     @bridged
-    async def set_rules(self, dataset: HeldDataset, *rules: Rule, asset: str = "") -> RuleSets:
-        """Set the output rules under every request on a dataset, or on one ``asset`` of it; without any, none."""
+    async def set_rules(
+        self, dataset: HeldDataset | str, *rules: Rule, asset: HeldAsset | AssetPointer | str = ""
+    ) -> RuleSets:
+        """Set the output rules under every request on a dataset, or on one ``asset`` of it; without any, none.
+
+        Both may be given by name.
+        """
         wires = rule_wires(rules)
-        raw = await self.door.call("rules.set", dataset=dataset.id, asset=asset, rules=wires)
+        title = asset if isinstance(asset, str) else asset.name
+        raw = await self.door.call("rules.set", dataset=await self._dataset_id(dataset), asset=title, rules=wires)
         return RuleSets(Row(rule_fields(item)) for item in raw)
+
+    async def _dataset_id(self, dataset: Any) -> str:
+        """The id of a dataset that is given by itself or by name.  Raises ``InvalidInput`` or ``NotFound``."""
+        if isinstance(dataset, HeldDataset):
+            return dataset.id
+        if not isinstance(dataset, str):
+            fix = 'Give the dataset or its name: owner.set_rules("ages", MinimumRows(10), asset="years")'
+            raise InvalidInput(f"Rules are set on a dataset; this has the type {type(dataset).__name__}.", fix=fix)
+        return str((await self.door.call("dataset.get", name=dataset))["id"])
 
     @bridged_property
     async def rules(self) -> RuleSets:
@@ -235,10 +251,23 @@ async def _login(door: Door, email: str | None, password: str | None, *, by_key:
 
 def node_url(url: str | None, port: int | None) -> str:
     """The address of a node's HTTP door from what a person gives.  Raises ``BadAddress``."""
-    text = (url or "http://127.0.0.1").rstrip("/")
+    text = url or "127.0.0.1"
     if "://" not in text:
         text = f"http://{text}"
-    text = text.replace("://localhost", "://127.0.0.1")
-    if not text.startswith(("http://", "https://")):
-        raise BadAddress(f"{text!r} is no http address of a node.", fix="Write it as http://HOST:PORT.")
-    return f"{text}:{port}" if port else text
+    text = text.rstrip("/").replace("://localhost", "://127.0.0.1")
+    whole = f"{text}:{port}" if port else text
+    fix = "Write it as http://HOST:PORT."
+    try:
+        parts = urlsplit(whole)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:  # half an IPv6 address
+        is_url = False
+    if not is_url:
+        raise BadAddress(f"{whole[:80]!r} is no http address of a node.", fix=fix)
+    try:
+        is_port = parts.port != 0
+    except ValueError:
+        is_port = False
+    if not is_port:
+        raise BadAddress(f"The port in {whole[:80]!r} is none: ports are 1 to 65535.", fix=fix)
+    return whole

@@ -82,7 +82,8 @@ class Job(Shown):
         while self._raw["status"] not in ENDED:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise NotInTime(f"The job {self.function} has not ended after {timeout:g} s.")
+                fix = "Wait longer: job.result(timeout=SECONDS), in a shell --timeout SECONDS."
+                raise NotInTime(f"The job {self.function} has not ended after {timeout:g} s.", fix=fix)
             seconds = int(min(TURN, math.ceil(left)))
             if left < 1:  # the node counts in whole seconds
                 seconds = 0

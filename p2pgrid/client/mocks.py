@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
+from p2pgrid.assets import OnDisk
 from p2pgrid.errors import InvalidInput
 from p2pgrid.wire import DTYPE_KINDS
 
@@ -13,6 +15,7 @@ REDRAWS: Final = 100
 """How often a row that happens to be real is drawn again before giving up."""
 MOST_BYTES: Final = 1 << 30
 """An array that may be larger than memory gets no twin of its size."""
+FIX: Final = "Give one with --mock FILE, or --mock none."
 WORDS: Final = 10
 """How many different texts a mock has at most."""
 
@@ -32,8 +35,11 @@ def make_mock(value: Any, *, seed: int = MOCK_SEED) -> Any:
     if getattr(value, "nbytes", 0) > MOST_BYTES:
         raise InvalidInput(
             f"No mock is drawn for data of over {MOST_BYTES >> 20} MiB.",
-            fix="Give one with --mock FILE, or --mock none.",
+            fix=FIX,
         )
+    if isinstance(value, (Path, OnDisk)):
+        kind = "folder" if (value.path if isinstance(value, OnDisk) else value).is_dir() else "file"
+        raise InvalidInput(f"No mock can be made for a {kind} that is kept as it is.", fix=FIX)
     chance = np.random.default_rng(seed)
     if isinstance(value, np.ma.MaskedArray):  # what the mask hides would shape the mock
         raise _no_mock("masked array")
@@ -47,8 +53,7 @@ def make_mock(value: Any, *, seed: int = MOCK_SEED) -> Any:
 
 
 def _no_mock(what: str) -> InvalidInput:
-    fix = "Give one with --mock FILE, or --mock none."
-    return InvalidInput(f"No mock can be made for a value of type {what}.", fix=fix)
+    return InvalidInput(f"No mock can be made for a value of type {what}.", fix=FIX)
 
 
 def _mock_array(real: Any, chance: Any) -> Any:

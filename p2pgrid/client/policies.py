@@ -53,7 +53,7 @@ class ExactMatch(InputPolicy):
         for name, asset in inputs.items():
             if not hasattr(asset, "asset_id"):
                 raise InvalidInput(
-                    f"ExactMatch({name}=...) got a {type(asset).__name__}, which is no asset.",
+                    f"ExactMatch({name}=...) got a value of type {type(asset).__name__}, which is no asset.",
                     fix="Pass an asset of a dataset: ExactMatch(data=dataset.assets[0])",
                 )
         self.inputs = {name: asset.asset_id for name, asset in inputs.items()}
@@ -68,7 +68,7 @@ class Matches(Shown):
 
     def __init__(self, asset: HasAsset) -> None:
         if not hasattr(asset, "asset_id"):
-            raise InvalidInput(f"Matches(...) got a {type(asset).__name__}, which is no asset.")
+            raise InvalidInput(f"Matches(...) got a value of type {type(asset).__name__}, which is no asset.")
         self.asset_id = asset.asset_id
 
     def fields(self) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -14,7 +14,8 @@ from p2pgrid.client.functions import GridFunction
 from p2pgrid.client.held import AssetPointer, HeldAsset
 from p2pgrid.client.jobs import Job
 from p2pgrid.client.policies import rule_wires, value_wire
-from p2pgrid.client.show import Code, Diff, Shown, ShownList, clean
+from p2pgrid.client.runs import printed
+from p2pgrid.client.show import Code, Diff, NoSuchName, Shown, ShownList, clean
 from p2pgrid.domain.policies import Rule
 from p2pgrid.domain.review import statement
 from p2pgrid.errors import BadCode, BadSignature, InvalidInput, Malformed, NotFound
@@ -25,6 +26,10 @@ CONFINED: Final = {
     "kernel": "tier kernel: without namespaces",
     "none": "none: the node's owner lets approved code run unconfined",
 }
+SELDOM: Final = frozenset({"policy_state", "printed on the mock", "private_run", "printed on the data"})
+"""Fields of a request that are shown only where there is something in them."""
+SHOWN_OUTPUT: Final = 2_000
+"""Characters of what a run printed that a request shows; ``request.mock_run["output"]`` has all."""
 SUBMIT_TIMEOUT: Final = 120.0
 """Seconds: the answer waits for the run on the mock."""
 
@@ -135,7 +140,9 @@ class UserCodes(ShownList[UserCode]):
         for code in reversed(self.__dict__.get("_items", ())):
             if code.name == name:
                 return code  # type: ignore[no-any-return]
-        raise AttributeError(f"no function named {name!r} was submitted here")
+        raise NoSuchName(
+            f"No function named {name!r} was submitted here.", fix="Look at client.code for those that were."
+        )
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *(code.name for code in self)]
@@ -253,25 +260,32 @@ class Request(Shown):
         return check_proof(proof, self._raw, self._client.door.node)
 
     def fields(self) -> Mapping[str, Any]:
-        """Where it stands, who asks, and what the function did on the mock."""
-        return {
+        """Where it stands, who asks for what, what the function did in its runs, and its code."""
+        told = {
             "id": self.id,
+            "function": self.name,
             "request_time": self._raw.get("request_time"),
             "updated_at": self._raw.get("updated_at"),
-            "status": str(self.status),
+            "status": self.status.value,
             "purpose": self.purpose,
             "environment": self.environment,
             "reason": self.reason,
             "note": self.note,
-            "changes": str(list(self.changes)),
+            "changes": f"status of the code {self.name}",
             "requested_by": self.requested_by,
             "requesting_user_verify_key": self._raw.get("requesting_user_verify_key"),
-            "mock_run": mock_run_text(self.mock_run),
-            "confinement": CONFINED.get(str(self._raw.get("tier")), ""),
+            "inputs": "\n".join(f"{name} = {asset}" for name, asset in (self._raw.get("inputs") or {}).items()),
             "input_policy": policy_text(self._raw.get("input_policy")),
             "output_policy": policy_text(self._raw.get("output_policy")),
-            **({"policy_state": self.policy_state} if self.policy_state else {}),
+            "policy_state": self.policy_state,
+            "confinement": CONFINED.get(str(self._raw.get("tier")), ""),
+            "mock_run": mock_run_text(self.mock_run),
+            "printed on the mock": printed(self.mock_run, SHOWN_OUTPUT),
+            "private_run": mock_run_text(self.private_run) if self.private_run else "",
+            "printed on the data": printed(self.private_run, SHOWN_OUTPUT),
+            "code": Code(self._raw.get("code") or ""),
         }
+        return {name: value for name, value in told.items() if value or name not in SELDOM}
 
 
 class Review(Shown):
@@ -346,17 +360,11 @@ def check_proof(proof: Mapping[str, Any], shown: Mapping[str, Any], node: str) -
 class Requests(ShownList[Request]):
     """Code requests, oldest first."""
 
-    columns = ("id", "request_time", "status", "function", "requested_by", "reason", "mock_run")
-
-    def rows(self) -> Iterator[list[Any]]:
-        """Short enough for one line each."""
-        for item in self:
-            fields = {**item.fields(), "status": item.status.value, "function": item.name}
-            yield [fields[column] for column in self.columns]
+    columns = ("id", "request_time", "status", "function", "requested_by", "purpose", "mock_run")
 
 
 def mock_run_text(report: Mapping[str, Any]) -> str:
-    """One line on what the function did on the mock."""
+    """One line on what the function did in a run, such as the one on the mock."""
     if not report:
         return "not run"
     if report.get("ok"):

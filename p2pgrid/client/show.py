@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, ClassVar, Final, Generic, TypeVar, overload
 
+from p2pgrid.errors import NotFound
+
 T = TypeVar("T", bound="Shown")
 
 SHOWN_ROWS: Final = 100
@@ -152,6 +154,14 @@ class Row(Shown, Mapping[str, Any]):
         return self._fields
 
 
+class NoSuchItem(NotFound, KeyError):
+    """``NotFound`` for ``things["name"]``, where Python expects a ``KeyError``."""
+
+
+class NoSuchName(NotFound, AttributeError):
+    """``NotFound`` for ``things.name``, where Python expects an ``AttributeError``, as ``hasattr`` does."""
+
+
 class ShownList(Sequence[T], Generic[T]):
     """Objects in order, shown as one table; an object is found by position, name or id."""
 
@@ -174,7 +184,7 @@ class ShownList(Sequence[T], Generic[T]):
         for item in self._items:
             if key in (getattr(item, "name", None), getattr(item, "id", None)):
                 return item
-        raise KeyError(f"nothing here is named {key!r}; there is: {', '.join(self._names()) or 'nothing'}")
+        raise NoSuchItem(f"Nothing here is named {key!r}; there is: {', '.join(self._names()) or 'nothing'}.")
 
     def __len__(self) -> int:
         return len(self._items)
@@ -192,11 +202,11 @@ class ShownList(Sequence[T], Generic[T]):
             yield [fields.get(column, "") for column in self.columns]
 
     def get_by_id(self, an_id: str) -> T:
-        """The object with this id.  Raises ``KeyError``."""
+        """The object with this id.  Raises ``NoSuchItem``."""
         for item in self._items:
             if getattr(item, "id", None) == an_id:
                 return item
-        raise KeyError(f"nothing here has the id {an_id!r}")
+        raise NoSuchItem(f"Nothing here has the id {an_id!r}.")
 
     def __repr__(self) -> str:
         return table_text(self.columns, islice(self.rows(), SHOWN_ROWS), self._title())

@@ -81,6 +81,7 @@ def test_wrong_uses_say_what_is_missing(shell: Any, bob: str) -> None:
         ("accounts", "update"),
         ("accounts", "sign-up", JANE),
         ("accounts", "logout", "--session", "ffff"),
+        ("accounts", "delete", JANE),
         ("notifications", "read"),
         ("notifications", "read", "ffff"),
         ("notifications", "read", "ffff", "--all"),

@@ -64,7 +64,7 @@ def test_an_exported_log_is_checked_by_somebody_else(grid: Any, bob: Any, tmp_pa
     file.write_text("\n".join([*lines[:2], json.dumps({**changed, "actor": "mallory"}), *lines[3:]]))
     assert "readable part" in grid("audit", "verify", str(file)).out
     (tmp_path / "empty").write_text("")
-    grid("audit", "verify", str(tmp_path / "empty")).is_one_message("P2P-0101", 1)
+    grid("audit", "verify", str(tmp_path / "empty")).is_one_message("P2P-0101", 1, "audit export")
     grid("audit", "verify", str(tmp_path / "gone")).is_one_message("P2P-0002", 2, "gone")
 
 

@@ -48,7 +48,10 @@ def test_a_folder_is_published_asked_about_replaced_and_deleted(grid: Any, tmp_p
     done = grid.json("result", asked["id"], "--on", bob["url"], "--email", SCIENTIST, **PASSWORD)
     assert done["result"]["value"] == {"2024/one.txt": 2, "two.txt": 4}  # of the version that it was written for
 
-    gone = grid.json("datasets", "delete", replaced["id"][:8], "--node", "Bob")
+    words = ("datasets", "delete", "scans", "--node", "Bob")
+    grid(*words).is_one_message("P2P-0900", 2, "--yes")
+    assert grid(*words, "--json").document["error"]["code"] == "P2P-0900"
+    gone = grid.json("datasets", "delete", replaced["id"][:8], "--yes", "--node", "Bob")
     assert gone == {"deleted": replaced["id"], "name": "scans"}
     assert grid("datasets", "show", "scans", "--node", "Bob").code == 3
 

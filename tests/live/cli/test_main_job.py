@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ PASSWORD = {"P2PGRID_PASSWORD": "changethis"}
 STUDY = """
 def mean(ages):
     import numpy as np
+    print("counted", len(ages))
     return float(np.mean(ages))
 
 def whole(ages):
@@ -121,7 +123,7 @@ def test_submit_review_approve_result(grid: Any, bob: Any, tmp_path: Path) -> No
     assert "return float(np.mean(ages))" in seen.out
     assert "ages = ages/ages" in seen.out
     assert "to learn" in seen.out
-    assert "ok in" in seen.out
+    assert re.search(r"on the mock +│ ok in \d+\.\d\d s", seen.out)
 
     assert grid.json("requests", "approve", request["id"][:8], "--node", "Bob")["request"]["status"] == "APPROVED"
 
@@ -132,6 +134,11 @@ def test_submit_review_approve_result(grid: Any, bob: Any, tmp_path: Path) -> No
     assert result(grid, bob, request, "--json").document["result"] == {"kind": "float", "value": 39.5}
     released = grid.json("requests", "show", request["id"], "--node", "Bob")["request"]["released"]
     assert released == 1
+    seen = grid("requests", "show", request["id"], "--node", "Bob").out
+    assert re.search(r"printed on the data +│ counted 40 ", seen)
+    seen = grid("requests", "show", request["id"], "--on", bob["url"], "--email", SCIENTIST, **PASSWORD).out
+    assert re.search(r"on the mock +│ ok in under [\d.]+ s, at most [\d.]+ MB of memory", seen)
+    assert "on the data" not in seen
 
 
 def test_waiting_for_the_verdict(grid: Any, bob: Any) -> None:
@@ -222,7 +229,7 @@ def test_publishing_twice_under_one_name_changes_nothing(grid: Any, bob: Any) ->
     before = grid.json("datasets", "--node", "Bob")
     again = grid("publish", str(grid.base.parent / "ages.npy"), "--node", "Bob", "--tag", "ages")
 
-    again.is_one_message("P2P-0401", 1, "'ages'")
+    again.is_one_message("P2P-0401", 1, "'ages'", "--replace")
     assert grid.json("datasets", "--node", "Bob") == before
 
 

@@ -97,6 +97,17 @@ def test_a_new_accounts_password_is_asked_for_twice(grid: Any, terminal: Any) ->
     assert b"correct horse" not in at.shown
 
 
+def test_what_cannot_be_undone_is_asked_about(grid: Any, terminal: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "sure.npy", np.arange(9))
+    grid.json("publish", str(tmp_path / "sure.npy"), "--node", "Bob")
+    for answer, code, left in (("n\n", 130, 0), ("y\n", 0, 3)):
+        at = terminal("datasets", "delete", "sure", "--node", "Bob")
+        assert at.read_until(lambda shown: b"Delete the dataset sure with its files for good? [y/N]: " in shown)
+        at.type(answer)
+        assert at.code() == code
+        assert grid("datasets", "show", "sure", "--node", "Bob").code == left
+
+
 def test_progress_and_signs_at_a_terminal(terminal: Any) -> None:
     at = terminal("check", "Bob")
 

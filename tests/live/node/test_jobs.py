@@ -80,7 +80,7 @@ async def test_a_job_is_cancelled_and_queued_again(people: Any) -> None:
     _, owner, jane, asset = people
     function = await approved(owner, jane, asset, SLOW)
     job = await function(data=asset, blocking=False)
-    with pytest.raises(NotInTime):
+    with pytest.raises(NotInTime, match="timeout=SECONDS"):
         await job.wait(0.2)
     await job.cancel()
     with pytest.raises(JobCancelled, match="jane"):

@@ -9,7 +9,7 @@ import pytest
 
 from p2pgrid import wire
 from p2pgrid.domain.runner import Runner, RunSpec
-from p2pgrid.environments import MARK, Environments
+from p2pgrid.environments import MARK, Environments, last_words
 from p2pgrid.errors import Conflict, InvalidInput, NotFound, StorageError
 
 
@@ -49,7 +49,7 @@ async def test_a_run_in_an_environment_of_its_own(tmp_path: Path) -> None:
 
 def test_a_package_that_does_not_exist_leaves_nothing(tmp_path: Path) -> None:
     environments = Environments(tmp_path)
-    with pytest.raises(StorageError, match="could not install"):
+    with pytest.raises(StorageError, match=r"could not install [^\n]*$"):
         environments.add("broken", ["./no-such-folder"])
     assert list(tmp_path.iterdir()) == []
 
@@ -62,6 +62,15 @@ def test_names_that_are_none(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotFound):
         environments.remove(name)
     assert name not in environments
+
+
+def test_of_what_pip_says_the_errors_are_told() -> None:
+    log = (
+        "WARNING: Retrying\n  noise\nERROR: Could not find it (from versions: none)\nERROR: No matching distribution\n"
+    )
+    assert last_words(log) == "Could not find it (from versions: none) No matching distribution"
+    assert last_words("one\n  killed\n") == "killed"
+    assert last_words("") == "it did not say why."
 
 
 def test_an_option_is_no_package(tmp_path: Path) -> None:

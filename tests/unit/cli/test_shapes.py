@@ -99,6 +99,14 @@ def test_what_a_run_did_in_one_line(run: dict[str, Any], words: str) -> None:
     assert ran(run) == words
 
 
+def test_coarse_measures_are_told_as_bounds() -> None:
+    run = {"ok": True, "seconds": 5.0, "memory": 2 << 26, "result_shape": "float"}
+
+    assert ran(run, coarse=True) == "ok in under 5 s, at most 134.2 MB of memory: float"
+    failed = {"ok": False, "seconds": 30.0, "error": "The run took longer than its 10 s."}
+    assert ran(failed, coarse=True) == "failed in under 30 s: The run took longer than its 10 s."
+
+
 def test_the_beginning_of_a_mock() -> None:
     import numpy as np
     import pandas as pd

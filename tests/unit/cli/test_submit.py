@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pgrid.cli.submit import bind, read_function
+from p2pgrid.cli.submit import advice, bind, read_function
 from p2pgrid.domain.review import review
 from p2pgrid.errors import BadCode, InvalidInput, NotFound
 
@@ -105,3 +105,9 @@ def test_an_asset_whose_name_holds_an_equals_sign() -> None:
 def test_what_does_not_fit_is_refused(signature: str, wanted: list[str], error: type[Exception]) -> None:
     with pytest.raises(error):
         bind(review(f"def f({signature}):\n    return 1"), wanted, ASSETS)
+
+
+def test_who_was_stopped_at_a_time_limit_of_the_mock_may_go_on_to_the_data() -> None:
+    assert "submit again" in advice({"ok": False, "failure": "error"})
+    for failure in ("time", "cpu"):
+        assert "Runs on the data have more time" in advice({"ok": False, "failure": failure})

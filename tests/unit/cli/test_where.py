@@ -75,6 +75,18 @@ async def test_another_scheme(tmp_path: Path) -> None:
         await find_place("ftp://bob.example", tmp_path)
 
 
+@pytest.mark.parametrize("text", ["http://[", "http://", "http://[::1", "http://:80", "http://x:port"])
+async def test_what_is_no_address(text: str, tmp_path: Path) -> None:
+    with pytest.raises(BadAddress, match="HOST:PORT"):
+        await find_place(text, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:99999", "127.0.0.1:999999", "127.0.0.1:0", "http://127.0.0.1:65536"])
+async def test_a_number_that_is_no_port(text: str, tmp_path: Path) -> None:
+    with pytest.raises(BadAddress, match="1 to 65535"):
+        await find_place(text, tmp_path)
+
+
 async def test_an_id_needs_a_way_into_the_grid(tmp_path: Path) -> None:
     with pytest.raises(NoBootstrap):
         await find_place("ab" * 20, tmp_path)

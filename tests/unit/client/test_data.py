@@ -121,7 +121,7 @@ def test_pickled_arrays_are_never_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([Escape()], dtype=object), allow_pickle=True)
     np.savez(tmp_path / "a.npz", a=np.array([Escape()], dtype=object))
     for name in ("a.npy", "a.npz"):
-        with pytest.raises(InvalidInput, match="cannot be read"):
+        with pytest.raises(InvalidInput, match="array of objects"):
             load_source(str(tmp_path / name))
     assert not (tmp_path / "escaped").exists()
 

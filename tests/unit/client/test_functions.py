@@ -77,7 +77,7 @@ def test_the_seeds_name_is_the_same_thing() -> None:
 
 
 def test_an_input_that_is_no_asset_is_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"ExactMatch\(data=\.\.\.\) got a list"):
+    with pytest.raises(InvalidInput, match=r"ExactMatch\(data=\.\.\.\) got a value of type list"):
         ExactMatch(data=[1, 2])  # type: ignore[arg-type]
 
 

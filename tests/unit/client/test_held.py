@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from p2pgrid import assets, crypto, wire
 from p2pgrid.client.bridge import Bridge, portal
+from p2pgrid.client.domain import DomainClient
 from p2pgrid.client.door import Door
 from p2pgrid.client.functions import ExactMatch, grid_function
 from p2pgrid.client.held import AssetPointer, HeldAsset, HeldDataset, HeldDatasets
@@ -26,7 +28,8 @@ from p2pgrid.client.requests import (
 from p2pgrid.client.upload import upload
 from p2pgrid.client.values import Asset, Dataset
 from p2pgrid.crypto import Identity
-from p2pgrid.errors import BadCode, Conflict, InvalidInput, NoMock, P2PError, PrivateData
+from p2pgrid.domain.policies import MinimumRows
+from p2pgrid.errors import BadCode, Conflict, InvalidInput, NoMock, NotFound, P2PError, PrivateData
 
 REAL, MOCK = np.arange(5), np.arange(5) * 0
 WHO = Identity(bytes(32))
@@ -84,6 +87,18 @@ def request_row(**more: Any) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------- datasets and assets
+
+
+def test_rules_are_set_on_a_dataset_or_asset_by_itself_or_by_name() -> None:
+    channel = Grid(dataset_get=dataset_row(), rules_set=[])
+    owner = DomainClient(Door(channel, WHO), portal(), {}, {"email": "jane@caltech.edu", "role": "admin"})
+    held = HeldDataset(owner, dataset_row())
+    for dataset, asset in ((held, held.assets["ages"]), ("study", "ages")):
+        owner.set_rules(dataset, MinimumRows(10), asset=asset)
+        verb, told = channel.asked[-1]
+        assert (verb, told["dataset"], told["asset"]) == ("rules.set", held.id, "ages")
+    with pytest.raises(InvalidInput, match=r"owner\.set_rules"):
+        owner.set_rules(held.assets["ages"], MinimumRows(10))
 
 
 def test_everybody_sees_the_mock_and_only_its_owner_the_data() -> None:
@@ -230,8 +245,11 @@ def test_code_is_found_by_name_newest_first() -> None:
     codes = UserCodes(UserCode(person, {"id": str(n), "name": "f", "code": ""}) for n in range(3))
     assert codes.f.id == "2"
     assert "f" in dir(codes)
-    with pytest.raises(AttributeError, match="no function named 'g'"):
+    with pytest.raises(AttributeError, match="No function named 'g'") as caught:
         codes.g  # noqa: B018 - the look is the test
+    assert isinstance(caught.value, NotFound)
+    assert not hasattr(codes, "_ipython_display_")
+    assert copy.copy(codes).f.id == "2"
 
 
 def test_submitted_code_runs_here_without_its_decorators() -> None:
@@ -259,6 +277,30 @@ def test_code_that_is_not_the_function_is_a_clear_error(code: str) -> None:
 )
 def test_the_mock_run_in_one_line(report: dict[str, Any], text: str) -> None:
     assert mock_run_text(report) == text
+
+
+def test_a_request_shows_what_its_reviewer_needs() -> None:
+    run = {"ok": True, "output": "<b>counted</b>\n" * 300}
+    row = request_row(
+        status="APPROVED",
+        inputs={"x": "aa" * 16},
+        purpose="to <i>learn</i>",
+        mock_run=run,
+        private_run={"ok": False, "error": "no way", "output": "secret \x1b[31m"},
+    )
+    request = Request(Person(Grid()), row)
+
+    text, page = repr(request), request._repr_html_()
+    for words in ("APPROVED", "to <i>learn</i>", f"x = {'aa' * 16}", "failed: no way", "secret \\x1b[31m", "def f(x):"):
+        assert words in text
+    assert "... 2,500 more characters" in text
+    assert "RequestStatus" not in text
+    assert "UserCodeStatusChange" not in text
+    assert "2,500 more characters" in page
+    assert not any(tag in page for tag in ("<script", "<b>", "<i>", "\x1b"))
+    assert ">def</span>" in page
+    assert "to <i>learn</i>" in repr(Requests([request]))
+    assert "printed on the data" not in repr(Request(Person(Grid()), request_row(mock_run=run)))
 
 
 def test_a_request_is_signed_by_who_asks() -> None:

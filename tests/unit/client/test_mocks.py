@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from p2pgrid.assets import OnDisk
 from p2pgrid.client.data import BUNDLED, load_source
 from p2pgrid.client.mocks import make_mock
 from p2pgrid.errors import InvalidInput
@@ -207,3 +209,10 @@ def test_any_json_has_a_mock(real: Any) -> None:
 def test_what_has_no_schema_has_no_mock(value: Any) -> None:
     with pytest.raises(InvalidInput, match="No mock can be made"):
         make_mock(value)
+
+
+def test_what_is_kept_as_it_is_has_no_mock(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"a")
+    for path, kind in ((tmp_path, "folder"), (tmp_path / "a.bin", "file")):
+        with pytest.raises(InvalidInput, match=rf"for a {kind} that is kept as it is\. Fix: .*--mock none"):
+            make_mock(OnDisk(path))

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pgrid.client.show import Shown, ShownList, clean, code_html, table_html, table_text
+from p2pgrid.errors import NotFound
 
 HOSTILE = [
     "\x1b[2J\x1b[1;31mred",
@@ -160,7 +161,7 @@ def test_things_are_found_by_position_name_and_id() -> None:
 
 def test_what_is_not_there_is_named_with_what_is() -> None:
     things = Things([Thing("a"), Thing("\x1b[2J")])
-    with pytest.raises(KeyError, match="nothing here is named 'x'; there is: a,"):
+    with pytest.raises(KeyError, match="Nothing here is named 'x'; there is: a,"):
         things["x"]
     with pytest.raises(KeyError, match="there is: nothing"):
         Things([])["x"]
@@ -168,9 +169,10 @@ def test_what_is_not_there_is_named_with_what_is() -> None:
         things[2]
     with pytest.raises(KeyError, match="no-such-id"):
         things.get_by_id("no-such-id")
-    with pytest.raises(KeyError) as caught:
+    with pytest.raises(KeyError, match="Fix: ") as caught:
         things["x"]
     assert "\x1b" not in str(caught.value)
+    assert isinstance(caught.value, NotFound)
 
 
 def test_an_empty_list_is_a_table_without_rows() -> None:
