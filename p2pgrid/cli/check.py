@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import shutil
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
@@ -34,6 +35,8 @@ EXAMPLES: Final = opt.examples(
 )
 PROBE_TIMEOUT: Final = 3.0
 POLL: Final = 0.1
+DISK_LOW: Final = 64 << 20
+"""Bytes of an own node's disk under which it soon takes no upload."""
 TAGS_SHOWN: Final = 8
 DOORS: Final = ("api", "gateway", "id", "link", "DHT", "datasets", "confinement")
 """In the order of their rows."""
@@ -152,9 +155,19 @@ async def _reports(names: list[str], base: Path | None, timeout: float) -> list[
         await asyncio.gather(*(each.ping_dht() for each in asked))
     down = [(Verdict("host", reason, False),) for _, _, reason in doors]
     return [
-        Report(label, url, each.rows() if each else rows)
-        for (url, label, _), each, rows in zip(doors, checks, down, strict=True)
+        Report(label, url, (*(each.rows() if each else rows), *_disk(name, base)))
+        for name, (url, label, _), each, rows in zip(names, doors, checks, down, strict=True)
     ]
+
+
+def _disk(name: str, base: Path | None) -> tuple[Verdict, ...]:
+    """How much room the disk of an own node has."""
+    from p2pgrid.home import Home, is_name
+
+    if not is_name(name) or not Home(name, base).path.is_dir():
+        return ()
+    free = shutil.disk_usage(Home(name, base).path).free
+    return (Verdict("disk", f"{free / 1e9:.1f} GB free", free > DISK_LOW),)
 
 
 async def _door_of(name: str, base: Path | None) -> tuple[str, str, str]:

@@ -248,6 +248,7 @@ def print_request(out: Out, item: dict[str, Any], inputs: dict[str, str], review
             "lets out": "\n".join(review["lets_out"]),
             "policy's state": item["policy_state"],
             "released": count_text(item["released"], "time") if item["released"] else "",
+            "without a result": f"{count_text(item['failures'], 'run')} on the data" if item["failures"] else "",
             "waits": "a result, to be released when its author calls" if item["ready"] else "",
             "imports": ", ".join(item["imports"]),
             "calls": ", ".join(item["calls"]),

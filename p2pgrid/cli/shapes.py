@@ -93,6 +93,7 @@ def request(raw: Raw) -> dict[str, Any]:
         "input_policy": policy(raw.get("input_policy")),
         "output_policy": policy(raw.get("output_policy")),
         "released": int(raw.get("released") or 0),
+        "failures": int(raw.get("failures") or 0),
         "verify_key": str(raw.get("requesting_user_verify_key") or ""),
         "mock_run": {str(key): value for key, value in run.items()},
         "private_run": {str(key): value for key, value in private_run.items()},

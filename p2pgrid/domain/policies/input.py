@@ -61,13 +61,13 @@ class UserOwned:
     def check(self, name: str, value: Value) -> None:
         """Raise ``PolicyRefused`` unless ``value`` may go in."""
         if value.kind != FORMS[self.type] or len(value.data) > self.most:
-            raise PolicyRefused(f"The input {name} must be a {self.type} of at most {self.most} bytes.")
+            raise PolicyRefused(f"The input {name} must be of type {self.type} and at most {self.most} bytes.")
         if self.type not in JSON_TYPES:
             return
         said: Any = value.json()
         fits: bool = isinstance(said, JSON_TYPES[self.type])
         if not fits or (isinstance(said, bool) and self.type not in ("bool", "json")):
-            raise PolicyRefused(f"The input {name} must be a {self.type}.")
+            raise PolicyRefused(f"The input {name} must be of type {self.type}.")
         too_low = self.low is not None and not said >= self.low
         if too_low or (self.high is not None and not said <= self.high):
             raise PolicyRefused(f"The input {name} must be {self._range()}.")

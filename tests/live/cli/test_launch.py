@@ -60,6 +60,9 @@ def test_in_the_background_healthy_when_it_returns(shell: Any) -> None:
     process = psutil.Process(about["pid"])
 
     assert shell("check", "Bob").code == 0
+    [disk] = [row for row in shell("check", "Bob", "--json").document["nodes"][0]["checks"] if row["what"] == "disk"]
+    assert disk["ok"]
+    assert disk["info"].endswith(" GB free")
     assert os.getsid(about["pid"]) == about["pid"]
     assert stat.S_IMODE(Path(about["log"]).stat().st_mode) == 0o600
     assert "is up at" in Path(about["log"]).read_text()
