@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -137,7 +138,7 @@ class Life:
                 while len(got) < meta["size"]:
                     args = {"id": asset["id"], "side": side, "offset": len(got)}
                     got += (await self.do(self.owner, "asset.read", **args))["data"]
-                whole.append(crypto.digest(got).hex() == meta["digest"])
+                whole.append(hashlib.sha256(got).hexdigest() == meta["digest"])
         entries = await self.do(self.owner, "audit.list", limit=1000)
         with self.service._domain.storage.read() as session:
             row = session.scalars(sql(RequestRow)).first()

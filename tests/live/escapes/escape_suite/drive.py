@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from escape_suite import bare, judges, reading, showing
 from escape_suite.attacks import ATTACKS
-from escape_suite.confined import Confined, spec
+from escape_suite.confined import HONEST, Confined, spec
 from escape_suite.model import Attack, Evidence
 from escape_suite.prelude import submitted
 from escape_suite.scene import Scene
@@ -88,10 +88,16 @@ class Driver:
         helped = self.confined.run(spec(submitted("def f(): return AT['mark']", self._places()), Limits()))
         if helped.result is None or self.scene.mark.encode() not in helped.result:
             raise RuntimeError(f"what stands above each attack does not run: {helped.error}")
-        self.confined.is_well()
+        self._warm()
         time.sleep(0.5)
         self.baseline = len(descendants(self._apart))
         return self.honest.tier, ""
+
+    def _warm(self) -> None:
+        """Begin both zygotes: none that begins later is taken for a process that was left, or hides one."""
+        if self.confined is not None:
+            for side in SIDES:
+                self.confined.run(spec(HONEST, Limits(), side=side))
 
     @property
     def _apart(self) -> set[int]:
@@ -164,6 +170,7 @@ class Driver:
             self.confined.renew()
         kill(descendants(self._apart))
         bare.end(self.scene)
+        self._warm()
 
     def _places(self) -> dict[str, Any]:
         return self.scene.places(self.way, [one.pid for one in descendants(self._apart)])

@@ -58,6 +58,8 @@ def _request(fields: Mapping[str, str], output: str, error: str) -> dict[str, An
         "note": fields["purpose"],
         "ready": "",
         "released": 0,
+        "failures": 3,
+        "coarse": False,
         "imports": [fields["name"]],
         "calls": [fields["name"]],
         "verify_key": fields["title"],
