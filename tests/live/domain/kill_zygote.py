@@ -1,8 +1,8 @@
 """A process that forks domains to be killed: it imports everything once, then obeys one JSON line after another.
 
 A line is {"folder", "do", "at"?, "after"?}.  A fork of this process does it, and is killed with SIGKILL at its
-``at``-th point (before each SQL statement, commit, write, fsync and rename, and after each commit) or ``after`` seconds
-from the moment when it is ready.  The answer tells how it ended, what it had acknowledged to its caller, and what it
+``at``-th point (before each SQL statement, commit, write, fsync and rename, and after each commit), at the ``END`` of
+its deed, or ``after`` seconds from the moment when it is ready.  The answer tells how it ended, what it had acknowledged to its caller, and what it
 found.
 """
 
@@ -41,6 +41,8 @@ JANE = "jane@caltech.edu"
 CODE = "def compute_sum(data):\n    return data.sum()\n"
 PRIVATE, MOCK = np.arange(200_000), np.ones(3)
 FRESH = np.arange(300_000) * 2
+END = -1
+"""The point behind the last acknowledgement of a deed, whatever the number of points before it."""
 
 
 class Tripwire:
@@ -54,6 +56,11 @@ class Tripwire:
             return
         self.passed += 1
         if self.passed == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def end(self) -> None:
+        self.point()
+        if self.at == END:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def before(self, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -192,7 +199,7 @@ async def approved_run(life: Life) -> None:
         await life.do(life.owner, "request.approve", id=request["id"])
         life.ack("approved")
     life.ack("released", (await life.call_code())["execution"])
-    life.tripwire.point()
+    life.tripwire.end()
 
 
 COUNTED = """class Counted(CustomOutputPolicy):
@@ -224,7 +231,7 @@ async def custom_run(life: Life) -> None:
         await life.do(life.owner, "request.run", id=request["id"])
         life.ack("approved")
     life.ack("released", (await life.call_code())["execution"])
-    life.tripwire.point()
+    life.tripwire.end()
 
 
 async def deposit(life: Life) -> None:
@@ -234,7 +241,7 @@ async def deposit(life: Life) -> None:
         await life.do(life.owner, "request.deposit", id=request["id"], result=result)
         life.ack("approved")
     life.ack("released", (await life.call_code())["execution"])
-    life.tripwire.point()
+    life.tripwire.end()
 
 
 async def result(life: Life) -> None:
