@@ -2,8 +2,8 @@
 
 A line is {"folder", "do", "at"?, "after"?}.  A fork of this process does it, and is killed with SIGKILL at its
 ``at``-th point (before each SQL statement, commit, write, fsync and rename, and after each commit), at the ``END`` of
-its deed, or ``after`` seconds from the moment when it is ready.  The answer tells how it ended, what it had acknowledged to its caller, and what it
-found.
+its deed, or ``after`` seconds from the moment when it is ready.  The answer tells how it ended, what it had
+acknowledged to its caller, and what it found.
 """
 
 from __future__ import annotations
