@@ -15,7 +15,7 @@ from p2pgrid.cli import shapes
 from p2pgrid.cli.ending import Showing
 from p2pgrid.cli.output import Out, count_text, short_id, short_time
 from p2pgrid.cli.where import own_place, visit
-from p2pgrid.errors import DamagedLog, InvalidInput, WrongIdentity
+from p2pgrid.errors import DamagedLog, InvalidInput, NothingFound, WrongIdentity
 
 SHOW_EXAMPLES: Final = opt.examples(
     "p2pgrid audit --node Bob --limit 20", "p2pgrid audit show --action auth --since 2d", "p2pgrid audit show -s 3f2a"
@@ -27,8 +27,6 @@ VERIFY_EXAMPLES: Final = opt.examples(
 )
 EXPORT_EXAMPLES: Final = opt.examples("p2pgrid audit export log.jsonl --node Bob")
 LONG_HEX: Final = re.compile(r"[0-9a-f]{32,}")
-DETAIL: Final = 80
-"""Characters of one detail in a table; ``--json`` has all of it."""
 AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
 UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 MOMENT_HELP: Final = "A moment (2026-11-22, 2026-11-22T18:30), or so long ago: 90m, 12h, 7d."
@@ -50,13 +48,16 @@ def show(
     as_json: opt.Json = False,
 ) -> None:
     """Show your node's audit log: logins, reads, verdicts, runs, releases, settings."""
-    from p2pgrid.client.audit import wanted
+    from p2pgrid.client.audit import details_text, wanted
 
     filters = wanted(actor, action, subject, read_moment(since), read_moment(until), before)
     out = Out(as_json=as_json)
     with out.working("Reading the log"):
         raw = asyncio.run(_call(node, home, "audit.list", limit=limit, **filters))
     found = shapes.read_list(shapes.entry, raw)
+    if not found:
+        fix = "Look at all: p2pgrid audit show" if filters else "Nothing to do."
+        out.fail(NothingFound(f"The log has no {'such ' if filters else ''}entry.", fix=fix), {"entries": []})
     out.document({"entries": found})
     rows = [
         (
@@ -65,7 +66,7 @@ def show(
             item["actor"],
             item["action"],
             _brief(item["subject"]),
-            details_text(item["details"]),
+            details_text(item["details"], _brief),
         )
         for item in found
     ]
@@ -158,31 +159,6 @@ def _verify_file(file: Path, noted: list[str], node_id: str | None) -> dict[str,
 
 def _verify_node(node: str | None, home: Path | None, noted: list[str]) -> dict[str, Any]:
     return shapes.read(shapes.findings, asyncio.run(_call(node, home, "audit.verify", noted=noted)))
-
-
-def details_text(details: dict[str, Any]) -> str:
-    """What an entry tells besides who did what, in one line; a long value is cut after a whole item."""
-    return ", ".join(f"{key}={_brief(_cut(value))}" for key, value in details.items())
-
-
-def _cut(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"{{{_whole([f'{key}: {_cut(item)}' for key, item in value.items()])}}}"
-    if isinstance(value, (list, tuple)):
-        return f"[{_whole([_cut(item) for item in value])}]"
-    text = shapes.text(value)
-    return text if len(text) <= DETAIL else f"{text[: DETAIL - 1]}…"
-
-
-def _whole(items: list[str]) -> str:
-    """As many items as there is room for."""
-    text = ""
-    for number, item in enumerate(items):
-        longer = f"{text}, {item}" if number else item
-        if len(longer) > DETAIL:
-            return f"{text}, …" if text else "…"
-        text = longer
-    return text
 
 
 def _brief(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +22,10 @@ CHECK_TIMEOUT: Final = 600.0
 """Seconds for a call that reads the whole log; a check takes about a second for 10,000 entries."""
 
 
+DETAIL: Final = 80
+"""Characters of one detail in a table; the entry itself has all of it."""
+
+
 class AuditEntry(Row):
     """Something that happened at a domain."""
 
@@ -29,7 +33,13 @@ class AuditEntry(Row):
 class AuditLog(ShownList[AuditEntry]):
     """What happened at a domain, newest first."""
 
-    columns = ("seq", "time", "actor", "action", "subject")
+    columns = ("seq", "time", "actor", "action", "subject", "details")
+    heading = "Audit log"
+
+    def rows(self) -> Iterator[list[Any]]:
+        """With the details in one line each."""
+        for *cells, details in super().rows():
+            yield [*cells, details_text(details)]
 
 
 class Findings(Row):
@@ -80,6 +90,32 @@ class Audit(Shown):
         """What can be done with it."""
         calls = {"entries": "client.audit(limit=100, actor=..., action=..., subject=..., since=..., until=...)"}
         return {**calls, "check": "client.audit.verify()", "copy": "client.audit.export(FILE)"}
+
+
+def details_text(details: Mapping[str, Any], short: Callable[[str], str] = str) -> str:
+    """What an entry tells besides who did what, in one line; a long value is cut after a whole item."""
+    return ", ".join(f"{key}={short(_cut(value))}" for key, value in details.items())
+
+
+def _cut(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{{_whole([f'{key}: {_cut(item)}' for key, item in value.items()])}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{_whole([_cut(item) for item in value])}]"
+    moment = getattr(value, "isoformat", None)
+    text = moment(timespec="seconds") if moment else "" if value is None else str(value)
+    return text if len(text) <= DETAIL else f"{text[: DETAIL - 1]}…"
+
+
+def _whole(items: list[str]) -> str:
+    """As many items as there is room for."""
+    text = ""
+    for number, item in enumerate(items):
+        longer = f"{text}, {item}" if number else item
+        if len(longer) > DETAIL:
+            return f"{text}, …" if text else "…"
+        text = longer
+    return text
 
 
 def wanted(

@@ -49,6 +49,7 @@ class RuleSets(ShownList[Row]):
     """Output rules that hold for every request on a dataset, or on one asset of it."""
 
     columns = ("dataset_name", "asset", "rules", "set_by", "set_at")
+    heading = "Rules"
 
 
 def rule_fields(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from p2pgrid.client.bridge import Bridge, bridged, bridged_property
 from p2pgrid.client.door import Holder
 from p2pgrid.client.markdown import markdown_html
 from p2pgrid.client.show import Shown, ShownList
 from p2pgrid.errors import NoMock, PrivateData
+
+NAMED: Final = 4
+"""Assets of a dataset that are named in a table."""
 
 
 class AssetPointer(Shown):
@@ -101,6 +104,7 @@ class HeldAssets(ShownList[HeldAsset]):
     """The assets of a dataset."""
 
     columns = ("name", "shape", "dtype", "mock", "id")
+    heading = "Assets"
 
 
 class HeldDataset(Shown):
@@ -157,7 +161,14 @@ class HeldDataset(Shown):
             "tags": " ".join(self.tags),
             "url": self.url,
             "version": self.version,
+            "assets": self._asset_names(),
         }
+
+    def _asset_names(self) -> str:
+        held = self._raw.get("assets", ())
+        names = self._raw.get("asset_names") or [asset["name"] for asset in held[:NAMED]]
+        more = (self._raw.get("asset_count") or len(held)) - len(names)
+        return ", ".join(map(str, names)) + (f" and {more} more" if more > 0 else "")
 
     def fields(self) -> Mapping[str, Any]:
         """All that everybody may know."""
@@ -177,7 +188,8 @@ class HeldDataset(Shown):
 class HeldDatasets(ShownList[HeldDataset]):
     """The datasets of a domain."""
 
-    columns = ("id", "name", "tags", "description", "url")
+    columns = ("id", "name", "tags", "assets", "description", "url")
+    heading = "Datasets"
 
     def rows(self) -> Iterator[list[Any]]:
         """From what is here already."""

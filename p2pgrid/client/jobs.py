@@ -113,6 +113,7 @@ class Jobs(ShownList[Job]):
     """Jobs, oldest first."""
 
     columns = ("id", "function", "on", "status", "seconds", "requested_by", "queued_at", "error")
+    heading = "Jobs"
 
 
 async def follow(door: Door, job: str, *, wait: bool = True) -> AsyncIterator[str]:

@@ -44,6 +44,7 @@ class Sessions(ShownList[Session]):
     """Logins to one account, oldest first."""
 
     columns = ("id", "how", "remote", "since", "last_seen", "this")
+    heading = "Sessions"
 
 
 class Account(_Held):
@@ -126,6 +127,7 @@ class Accounts(ShownList[Account]):
     """The accounts of a domain, found by e-mail too."""
 
     columns = ("name", "email", "role", "institution", "active", "created_at", "last_login", "id")
+    heading = "Accounts"
 
     @overload
     def __getitem__(self, key: int | str) -> Account: ...
@@ -152,6 +154,7 @@ class Notifications(ShownList[Notification]):
     """What one was told, newest first; ``unread_count`` counts all that is new, here or not."""
 
     columns = ("created_at", "text", "subject", "read")
+    heading = "Notifications"
 
     def __init__(self, items: list[Notification], client: Holder | None = None, unread: int = 0) -> None:
         super().__init__(items)

@@ -80,3 +80,4 @@ class Projects(ShownList[Project]):
     """The projects of a domain."""
 
     columns = ("id", "name", "description", "created_by")
+    heading = "Projects"

@@ -135,6 +135,7 @@ class UserCodes(ShownList[UserCode]):
     """Submitted functions, each an attribute: ``client.code.compute_sum(data=asset)`` calls the newest of the name."""
 
     columns = ("id", "service_func_name", "status")
+    heading = "Code"
 
     def __getattr__(self, name: str) -> UserCode:
         for code in reversed(self.__dict__.get("_items", ())):
@@ -166,6 +167,7 @@ class Changes(ShownList[UserCodeStatusChange]):
     """What a request asks to change."""
 
     columns = ("change", "code", "status")
+    heading = "Changes"
 
 
 class Request(Shown):
@@ -361,6 +363,7 @@ class Requests(ShownList[Request]):
     """Code requests, oldest first."""
 
     columns = ("id", "request_time", "status", "function", "requested_by", "purpose", "mock_run")
+    heading = "Requests"
 
 
 def mock_run_text(report: Mapping[str, Any]) -> str:

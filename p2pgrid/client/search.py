@@ -77,6 +77,7 @@ class SearchResults(ShownList[Found]):
     """What a search found, in the order of arrival."""
 
     columns = ("dataset", "tags", "node", "url", "node_id")
+    heading = "Search results"
 
 
 async def stream(

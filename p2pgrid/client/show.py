@@ -166,6 +166,7 @@ class ShownList(Sequence[T], Generic[T]):
     """Objects in order, shown as one table; an object is found by position, name or id."""
 
     columns: ClassVar[tuple[str, ...]] = ("id", "name")
+    heading: ClassVar[str] = "Objects"
 
     def __init__(self, items: Iterable[T]) -> None:
         self._items = list(items)
@@ -215,5 +216,5 @@ class ShownList(Sequence[T], Generic[T]):
         return table_html(self.columns, islice(self.rows(), SHOWN_ROWS), self._title())
 
     def _title(self) -> str:
-        title = f"{type(self).__name__} ({len(self)})"
+        title = f"{self.heading} ({len(self)})"
         return title if len(self) <= SHOWN_ROWS else f"{title}: the first {SHOWN_ROWS}; see others by [{SHOWN_ROWS}:]"

@@ -82,6 +82,7 @@ class Assets(ShownList[Asset]):
     """The assets of a dataset that is being composed."""
 
     columns = ("name", "type", "shape", "mock")
+    heading = "Assets"
 
 
 class Dataset(Shown):

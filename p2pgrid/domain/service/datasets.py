@@ -55,7 +55,8 @@ async def search_datasets(domain: Domain, who: Who, args: Args) -> Any:
 
     A word is found by its beginning; ``prefix`` is one of the id.  With none of the three all are found.  The answer
     has at most ``limit`` (100) rows from ``offset`` (0), fewer where they are long; ``total`` that match; ``next``:
-    where to go on, or None.  ``brief`` rows come without assets, and with the beginning of their description.
+    where to go on, or None.  ``brief`` rows have the first names of their assets, and the beginning of their
+    description.
     """
     limit, offset = args.number("limit", 1, 1000, default=100), args.number("offset", 0, 2**31, default=0)
     text, chosen = args.text("text", MAX_QUERY, default=""), _chosen(domain, args)

@@ -20,6 +20,8 @@ REMEMBERED: Final = 1024
 """Assets whose descriptions are kept in memory."""
 BRIEF: Final = 200
 """Characters of a description in a long table."""
+NAMED: Final = 4
+"""Assets of a dataset that are named there."""
 
 
 def find(session: Session, an_id: str | None, name: str | None = None) -> DatasetRow:
@@ -42,7 +44,20 @@ def some_briefly(session: Session, ids: Sequence[str]) -> list[dict[str, Any]]:
     begin = func.substr(DatasetRow.description, 1, BRIEF)
     columns = (DatasetRow.id, DatasetRow.name, begin.label("description"), DatasetRow.tags, DatasetRow.url)
     query = select(*columns, DatasetRow.version).where(DatasetRow.id.in_(ids)).order_by(DatasetRow.position)
-    return [{**row._mapping, "brief": True} for row in session.execute(query)]
+    names = _asset_names(session, ids)
+    return [{**row._mapping, "brief": True, **_named(names.get(row.id, []))} for row in session.execute(query)]
+
+
+def _asset_names(session: Session, ids: Sequence[str]) -> dict[str, list[str]]:
+    query = select(AssetRow.dataset, AssetRow.name).where(AssetRow.dataset.in_(ids), AssetRow.retired.is_(None))
+    names: dict[str, list[str]] = {}
+    for dataset, name in session.execute(query.order_by(AssetRow.position)):
+        names.setdefault(dataset, []).append(name)
+    return names
+
+
+def _named(names: list[str]) -> dict[str, Any]:
+    return {"asset_names": names[:NAMED], "asset_count": len(names)}
 
 
 def asset_titles(session: Session, ids: Sequence[str]) -> dict[str, str]:

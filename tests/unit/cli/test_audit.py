@@ -6,7 +6,8 @@ import datetime as dt
 
 import pytest
 
-from p2pgrid.cli.audit import DETAIL, details_text, read_moment
+from p2pgrid.cli.audit import read_moment
+from p2pgrid.client.audit import DETAIL, details_text
 from p2pgrid.errors import InvalidInput
 
 NOW = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
@@ -28,6 +29,7 @@ def test_what_is_no_moment_is_wrong_use(text: str) -> None:
 
 def test_details_are_cut_after_a_whole_item() -> None:
     limits = {"wall_seconds": 10.0, "cpu_seconds": 8, "memory_bytes": 1 << 30, "threads": 64, "output_bytes": 262144}
+    assert details_text({"ok": False, "rows": 0, "why": None}) == "ok=False, rows=0, why="
     told = details_text({"ok": True, "limits": limits, "layers": ["namespaces"] * 20, "why": "x" * 200})
 
     assert told.startswith("ok=True, limits={wall_seconds: 10.0, cpu_seconds: 8, memory_bytes: 1073741824, ")

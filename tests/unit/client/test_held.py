@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from p2pgrid import assets, crypto, wire
+from p2pgrid.client.audit import AuditEntry, AuditLog
 from p2pgrid.client.bridge import Bridge, portal
 from p2pgrid.client.domain import DomainClient
 from p2pgrid.client.door import Door
@@ -99,6 +100,23 @@ def test_rules_are_set_on_a_dataset_or_asset_by_itself_or_by_name() -> None:
         assert (verb, told["dataset"], told["asset"]) == ("rules.set", held.id, "ages")
     with pytest.raises(InvalidInput, match=r"owner\.set_rules"):
         owner.set_rules(held.assets["ages"], MinimumRows(10))
+
+
+def test_a_table_of_datasets_names_their_assets_wherever_the_row_came_from() -> None:
+    brief = {**dataset_row(name="many"), "brief": True, "asset_names": ["a", "b", "c", "d"], "asset_count": 9}
+    del brief["assets"]
+    held = HeldDatasets([HeldDataset(Person(Grid()), row) for row in (dataset_row(), brief)])
+    assert [row[3] for row in held.rows()] == ["ages", "a, b, c, d and 5 more"]
+    assert repr(held).startswith("Datasets (2)")
+
+
+def test_the_audit_log_is_a_table_with_details() -> None:
+    entry = {"seq": 3, "time": None, "actor": "guest", "action": "auth.failed", "subject": "", "hash": "00" * 32}
+    log = AuditLog([AuditEntry({**entry, "details": {"remote": "192.0.2.1", "why": HOSTILE}})])
+    assert "Audit log (1)" in repr(log)
+    assert "remote=192.0.2.1, why=" in log._repr_html_()
+    assert "<script>" not in log._repr_html_()
+    assert "\x1b" not in repr(log)
 
 
 def test_everybody_sees_the_mock_and_only_its_owner_the_data() -> None:

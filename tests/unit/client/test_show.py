@@ -44,6 +44,7 @@ class Thing(Shown):
 
 class Things(ShownList[Thing]):
     columns = ("name", "size")
+    heading = "Things"
 
 
 class Page(html.parser.HTMLParser):
