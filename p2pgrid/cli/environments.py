@@ -9,6 +9,7 @@ import typer
 from p2pgrid.cli import options as opt
 from p2pgrid.cli.ending import Listing
 from p2pgrid.cli.output import Out
+from p2pgrid.errors import NothingFound
 
 if TYPE_CHECKING:
     from p2pgrid.environments import Environment, Environments
@@ -28,6 +29,9 @@ def list_(node: opt.Node = None, home: opt.HomeFolder = None, as_json: opt.Json 
     """List the environments of your node."""
     found = _of(node, home).all()
     out = Out(as_json=as_json)
+    if not found:
+        fix = "Make one: p2pgrid environments add NAME PACKAGE..."
+        out.fail(NothingFound("The node has no environment.", fix=fix), {"environments": []})
     out.document({"environments": [_to_json(item) for item in found]})
     rows = [(item.name, " ".join(item.packages) or "numpy") for item in found]
     out.table(("environment", "packages"), rows, f"Environments ({len(found)})")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -13,7 +12,7 @@ from p2pgrid.cli import options as opt
 from p2pgrid.cli import shapes
 from p2pgrid.cli.ending import Listing
 from p2pgrid.cli.output import Out, short_time
-from p2pgrid.cli.where import ask_password, own_place, visit
+from p2pgrid.cli.where import Target, ask_password, login_as, own_place, visit_target
 
 LIST_EXAMPLES: Final = opt.examples("p2pgrid accounts --node Bob")
 ADD_EXAMPLES: Final = opt.examples(
@@ -30,9 +29,16 @@ app = typer.Typer(
 
 
 @app.command("list", epilog=LIST_EXAMPLES)
-def list_(node: opt.Node = None, home: opt.HomeFolder = None, as_json: opt.Json = False) -> None:
-    """List the accounts of your node."""
-    found = shapes.read_list(shapes.account, asyncio.run(_call(node, home, "account.list")))
+def list_(
+    node: opt.Node = None,
+    on: opt.On = None,
+    email: opt.Email = None,
+    home: opt.HomeFolder = None,
+    as_json: opt.Json = False,
+) -> None:
+    """List the accounts of a node."""
+    raw = asyncio.run(_call(Target(node, on, login_as(email), home), "account.list"))
+    found = shapes.read_list(shapes.account, raw)
     out = Out(as_json=as_json)
     out.document({"accounts": found})
     rows = [
@@ -63,12 +69,12 @@ def add(
 
     The password is asked for, or taken from $P2PGRID_PASSWORD, or made with --generate.
     """
-    place = own_place(node, home)
+    target = Target(own_place(node, home).label, None, None, home)
     password = (
         secrets.token_urlsafe(GENERATED_BYTES) if generate else ask_password(f"Password for {email}", confirm=True)
     )
     details = {"email": email, "name": name or email.split("@")[0], "role": role, "password": password}
-    raw = asyncio.run(_call(place.label, home, "account.register", **details, institution=institution, website=website))
+    raw = asyncio.run(_call(target, "account.register", **details, institution=institution, website=website))
     account = shapes.read(shapes.account, raw)
     shown = {"password": password} if generate else {}
     out = Out(as_json=as_json)
@@ -82,6 +88,6 @@ def _shut(item: dict[str, Any]) -> str:
     return "" if item["active"] else "closed" if item["last_login"] else "waits"
 
 
-async def _call(node: str | None, home: Path | None, verb: str, **args: Any) -> Any:
-    async with visit(own_place(node, home)) as client:
+async def _call(target: Target, verb: str, **args: Any) -> Any:
+    async with visit_target(target) as client:
         return await client.door.call(verb, **args)

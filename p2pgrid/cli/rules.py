@@ -14,6 +14,7 @@ from p2pgrid.cli.ending import Listing
 from p2pgrid.cli.output import Out, short_time
 from p2pgrid.cli.policies import read_rules
 from p2pgrid.cli.where import Target, login_as, visit_target
+from p2pgrid.errors import NothingFound
 
 LIST_EXAMPLES: Final = opt.examples("p2pgrid rules", "p2pgrid rules list --on 192.0.2.7:8080 -e a@b.org --json")
 SET_EXAMPLES: Final = opt.examples(
@@ -41,6 +42,9 @@ def list_(
     out = Out(as_json=as_json)
     with out.working("Asking the node"):
         found = asyncio.run(_list(Target(node, on, login_as(email), home)))
+    if not found:
+        fix = "A request's own policy says what comes out. Set some: p2pgrid rules set DATASET RULE..."
+        out.fail(NothingFound("No rules are set.", fix=fix), {"rules": []})
     _print(out, found)
 
 

@@ -45,7 +45,7 @@ POLL_MOST: Final = 5.0
 
 def submit(
     function: Annotated[str, typer.Argument(help="A file and a function in it.", metavar="FILE.py:FUNCTION")],
-    to: Annotated[str, typer.Option("--to", help="Own name, URL, host:port or node id.", metavar="NODE")],
+    to: Annotated[str, typer.Option("--to", "--on", help="Own name, URL, host:port or node id.", metavar="NODE")],
     dataset: Annotated[str, typer.Option("--dataset", help="The dataset's name or id there.", metavar="NAME")],
     asset: Annotated[
         list[str] | None,

@@ -12,7 +12,7 @@ from p2pgrid.cli import shapes
 from p2pgrid.cli.ending import Listing
 from p2pgrid.cli.output import Out, short_id, short_time
 from p2pgrid.cli.where import Target, login_as, visit_target
-from p2pgrid.errors import WrongUse
+from p2pgrid.errors import NothingFound, WrongUse
 
 LIST_EXAMPLES: Final = opt.examples(
     "p2pgrid notifications --node Bob",
@@ -44,6 +44,9 @@ def list_(
     """List what you were told, newest first, and how much of it is new."""
     count, found = asyncio.run(_list(Target(node, on, login_as(email), home), unread))
     out = Out(as_json=as_json)
+    if not found:
+        what = "Nothing is new." if unread else "There are no notifications."
+        out.fail(NothingFound(what, fix="Nothing to do."), {"unread": count, "notifications": []})
     out.document({"unread": count, "notifications": found})
     rows = [
         (short_id(one["id"]), short_time(one["created_at"]), one["text"], short_id(one["subject"]), new(one))

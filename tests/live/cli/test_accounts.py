@@ -31,6 +31,7 @@ def test_an_account_from_sign_up_to_deletion(shell: Any, bob: str, tmp_path: Pat
     assert "Somebody asks for an account." in shell("notifications").out
     assert "waits" in shell("accounts").out
     assert shell.json("notifications", "read", told["notifications"][0]["id"][:6]) == {"unread": 0}
+    shell("notifications", "list", "--unread").is_one_message("P2P-0903", 3, "Nothing is new")
 
     assert shell.json("accounts", "activate", JANE)["account"]["active"]
     [session] = shell.json("accounts", "sessions", *me, **PASSWORD)["sessions"]
@@ -39,7 +40,9 @@ def test_an_account_from_sign_up_to_deletion(shell: Any, bob: str, tmp_path: Pat
     assert (changed["website"], changed["mail"]) == ("https://jane.example", False)
     changed = shell.json("accounts", "update", JANE, "--institution", "Caltech")["account"]
     assert (changed["website"], changed["institution"]) == ("https://jane.example", "Caltech")
+    shell("accounts", "--on", bob).is_one_message("P2P-0401", 1)
     assert shell.json("accounts", "role", JANE, "data owner")["account"]["role"] == "data owner"
+    assert len(shell.json("accounts", *me, **PASSWORD)["accounts"]) == 2
 
     new = {"P2PGRID_NEW_PASSWORD": "better password"}
     shell.json("accounts", "password", *me, **PASSWORD, **new)
