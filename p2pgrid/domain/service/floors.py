@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from sqlalchemy import and_, delete, select
 from sqlalchemy.orm import Session
 
+from p2pgrid.assets import MAX_COLUMNS, AssetMeta
 from p2pgrid.domain.fields import Args
 from p2pgrid.domain.models import CodeRequest, moment
-from p2pgrid.domain.policies import Rule, all_rules, parse_rules
+from p2pgrid.domain.policies import MinimumCellCount, Rule, all_rules, parse_rules
 from p2pgrid.domain.service.door import Domain, Who, verb
 from p2pgrid.domain.storage.catalogue import find
 from p2pgrid.domain.storage.tables import AssetRow, FloorRow
-from p2pgrid.errors import NotFound
+from p2pgrid.errors import InvalidInput, NotFound
 
-MAX_NAME = 200
+MAX_NAME: Final = 200
+SHOWN_COLUMNS: Final = 50
 
 
 @verb("rules.set")
@@ -29,6 +32,7 @@ async def set_rules(domain: Domain, who: Who, args: Args) -> Any:
     rules = parse_rules(args.raw("rules"))
     if asset and asset not in {held.name for held in dataset.assets}:
         raise NotFound(f"The dataset {dataset.name!r} has no asset {asset[:80]!r}.")
+    check_columns(rules, [held.data for held in dataset.assets if asset in ("", held.name)])
 
     def work(session: Session) -> None:
         session.execute(delete(FloorRow).where(FloorRow.dataset == dataset.id, FloorRow.asset == asset))
@@ -41,6 +45,24 @@ async def set_rules(domain: Domain, who: Who, args: Args) -> Any:
 
     await domain.write(work)
     return await list_rules.work(domain, who, Args({"dataset": dataset.id}, "rules.list"))
+
+
+def check_columns(rules: Sequence[Rule], assets: Sequence[AssetMeta]) -> None:
+    """Refuse rules by columns that none of the assets has: nothing would ever come out.  Raises ``InvalidInput``.
+
+    What columns JSON holds is not known before it is read, nor are all those of a very wide table.
+    """
+    if any(meta.kind == "json" or len(meta.columns) >= MAX_COLUMNS for meta in assets):
+        return
+    tables = [[name for name, _ in meta.columns] for meta in assets]
+    for rule in rules:
+        by = set(rule.by) if isinstance(rule, MinimumCellCount) else set()
+        if by and not any(by <= set(columns) for columns in tables):
+            there = ", ".join(dict.fromkeys(name for columns in tables for name in columns[:SHOWN_COLUMNS]))
+            raise InvalidInput(
+                f"No asset has the columns {', '.join(sorted(by))}, which {rule.kind} groups by.",
+                fix=f"Name columns of one asset; there are: {there or 'none'}.",
+            )
 
 
 @verb("rules.list")
@@ -67,6 +89,13 @@ async def list_rules(domain: Domain, who: Who, args: Args) -> Any:
         ]
 
     return await domain.read(work)
+
+
+def check_rules(session: Session, request: CodeRequest, rules: Sequence[Rule]) -> None:
+    """``check_columns`` for the assets that a request is given."""
+    wanted = set(request.input_policy.inputs.values())
+    found = session.scalars(select(AssetRow.data).where(AssetRow.id.in_(wanted)))
+    check_columns(rules, [AssetMeta.from_wire(raw) for raw in found])
 
 
 def rules_of(session: Session, request: CodeRequest) -> tuple[Rule, ...]:

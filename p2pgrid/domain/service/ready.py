@@ -13,7 +13,7 @@ from p2pgrid.domain.models import CodeRequest
 from p2pgrid.domain.service import runs
 from p2pgrid.domain.service.code import execution_of, note_run
 from p2pgrid.domain.service.door import Domain, Who, verb
-from p2pgrid.domain.service.floors import rules_of
+from p2pgrid.domain.service.floors import check_rules, rules_of
 from p2pgrid.domain.service.policed import LetOut
 from p2pgrid.domain.service.requests import find_request, next_status
 from p2pgrid.domain.states import Status, Verdict
@@ -29,19 +29,22 @@ async def run_now(domain: Domain, who: Who, args: Args) -> Any:
     Until then ``request.withdraw`` and ``request.deny`` drop it.  Raises ``RunFailed`` with what the run said when
     there is no result to let out; the request is then as it was.
     """
-    an_id, wires = args.id("id"), [rule.to_wire() for rule in policies.parse_rules(args.raw("rules"))]
+    an_id, rules = args.id("id"), policies.parse_rules(args.raw("rules"))
+    wires = [rule.to_wire() for rule in rules]
 
     def look(session: Session) -> CodeRequest:
         row = find_request(session, who, an_id)
         _must_be_open(row)
-        return row.value()
+        request = row.value()
+        check_rules(session, request, rules)
+        return request
 
     async with domain.turn(an_id):
         request = await domain.read(look)
         if request.input_policy.user_owned:
             names = ", ".join(request.input_policy.user_owned)
             raise Conflict(f"The run needs values that its author hands in: {names}.", fix="Approve it without a run.")
-        let = await _run(domain, who, request, policies.parse_rules(wires))
+        let = await _run(domain, who, request, rules)
         settled = await runs.settled(
             domain, let, lambda session, let: _settle(domain, session, who, request, let, wires)
         )

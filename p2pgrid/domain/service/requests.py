@@ -18,7 +18,7 @@ from p2pgrid.domain.review import MAX_CODE, MAX_NAME, ReviewedCode, check_inputs
 from p2pgrid.domain.runner.spec import RunReport
 from p2pgrid.domain.service import runs
 from p2pgrid.domain.service.door import Domain, Who, fit, verb
-from p2pgrid.domain.service.floors import rules_of
+from p2pgrid.domain.service.floors import check_rules, rules_of
 from p2pgrid.domain.service.projects import find_project
 from p2pgrid.domain.states import Status, Verdict, move, released
 from p2pgrid.domain.storage.tables import ExecutionRow, RequestRow
@@ -154,14 +154,15 @@ async def approve(domain: Domain, who: Who, args: Args) -> Any:
 
     An approval that was used up by runs without a result is given anew so; its rules stay unless there are others.
     """
-    rules = [rule.to_wire() for rule in policies.parse_rules(args.raw("rules"))]
+    rules = policies.parse_rules(args.raw("rules"))
 
     def change(row: RequestRow, session: Session) -> None:
+        check_rules(session, row.value(), rules)
         if args.has("rules") or not used_up(domain, row):
-            row.rules = rules
+            row.rules = [rule.to_wire() for rule in rules]
         row.runnable, row.failures, row.denial = True, 0, None
 
-    told = {"rules": ", ".join(rule["kind"] for rule in rules)} if rules else {}
+    told = {"rules": ", ".join(rule.kind for rule in rules)} if rules else {}
     return await _decide(domain, who, args, Verdict.APPROVE, change, **told)
 
 

@@ -323,6 +323,27 @@ async def test_rules_are_set_seen_and_taken_away(owner: Any, scientist: Any, dat
     assert await owner("rules.list") == []
 
 
+async def test_a_rule_by_columns_that_no_asset_has_is_refused_where_it_is_set(
+    owner: Any, scientist: Any, dataset: Any
+) -> None:
+    def by(*names: str) -> list[dict[str, Any]]:
+        return [{"kind": "MinimumCellCount", "least": 5, "by": list(names)}]
+
+    request = await scientist.ask(dataset["assets"][0]["id"], code=GROUPS, name="f")
+    for verb, target in (
+        ("rules.set", {"dataset": dataset["id"]}),
+        ("request.approve", {"id": request["id"]}),
+        ("request.run", {"id": request["id"]}),
+    ):
+        with pytest.raises(InvalidInput, match="columns region, regoin, which") as caught:
+            await owner(verb, **target, rules=by("region", "regoin"))
+        assert "there are: region, income." in caught.value.fix
+    assert (await owner("request.get", id=request["id"]))["status"] == "PENDING"
+    await owner("rules.set", dataset=dataset["id"], rules=by("region"))
+    records = await owner.publish("records", [{"region": "north"}], [{"region": "south"}])  # columns nobody knows
+    await owner("rules.set", dataset=records["id"], rules=by("anything"))
+
+
 async def test_a_run_at_the_approval_waits_for_its_author_and_the_owner_reads_it(
     owner: Any, scientist: Any, asset: str
 ) -> None:
