@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
@@ -17,7 +18,7 @@ from p2pgrid.domain.models import Execution
 from p2pgrid.domain.service import code, requests
 from p2pgrid.domain.service.door import Caller, Domain, Who, verb
 from p2pgrid.domain.service.queue import Live
-from p2pgrid.domain.storage.tables import AccountRow, JobRow, RequestRow
+from p2pgrid.domain.storage.tables import AccountRow, Damaged, JobRow, RequestRow
 from p2pgrid.errors import (
     InternalError,
     InvalidInput,
@@ -26,15 +27,20 @@ from p2pgrid.errors import (
     NotAllowed,
     NotFound,
     P2PError,
+    StorageError,
     TooLarge,
 )
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 MAX_WAIT: Final = 25
 """Seconds that one call waits for a change: less than a caller's patience with any verb."""
 MAX_GIVEN: Final = 1 << 20
 PIECE: Final = 65_536
+FIRST_WAIT: Final = 0.5
+LAST_WAIT: Final = 30.0
+"""Seconds until a write is tried again while the database is away: each wait is twice the last."""
 STOPPED: Final = "The node stopped while the job ran."
 
 
@@ -176,7 +182,7 @@ def close_jobs(domain: Domain, session: Session) -> list[Ticket]:
 
 async def run_job(domain: Domain, an_id: str, live: Live) -> None:
     """Run a job to its end, whichever that is.  Cancelling it ends the run."""
-    begun = await domain.write(lambda session: _begin(domain, session, an_id))
+    begun = await _written(domain, lambda session: _begin(domain, session, an_id))
     if begun is None:
         return
     job, who, args = begun
@@ -208,17 +214,34 @@ async def run_job(domain: Domain, an_id: str, live: Live) -> None:
             execution = (await code.execute(domain, who, args, code.Watch(live.write, settled))).id
         event, error = Event.FINISH, {}
     except asyncio.CancelledError:
-        event, error = Event.INTERRUPT, JobInterrupted(STOPPED).to_wire()
+        stopped = JobInterrupted(STOPPED).to_wire()
+        await domain.write(lambda session: end(session, Event.INTERRUPT, stopped))
+        return
     except P2PError as fault:
         error = fault.to_wire()
     except Exception:
         log.exception("a job failed by a fault of the node")
-    await domain.write(lambda session: end(session, event, error, execution))
+    await _written(domain, lambda session: end(session, event, error, execution))
+
+
+async def _written(domain: Domain, work: Callable[[Session], T]) -> T:
+    """What a write gives; one that fails is tried again until the database is back, or the job is cancelled."""
+    wait = FIRST_WAIT
+    while True:
+        try:
+            return await domain.write(work)
+        except Damaged:
+            raise
+        except StorageError as error:
+            log.warning("a job goes on in %s s: %s", wait, error.cause)
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, LAST_WAIT)
 
 
 def _begin(domain: Domain, session: Session, an_id: str) -> tuple[Job, Who, Args] | None:
     row = session.get(JobRow, an_id)
-    if row is None or State(row.state) is not State.QUEUED:
+    # One that runs is this one, begun by a write whose answer was lost.
+    if row is None or State(row.state) not in (State.QUEUED, State.RUNNING):
         return None
     row.state = move(State.QUEUED, Event.START).value
     row.started_at, row.ended_at, row.tries = domain.clock(), None, row.tries + 1

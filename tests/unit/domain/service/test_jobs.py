@@ -287,3 +287,41 @@ async def test_many_jobs_of_one_request_spend_it_once(owner: Any, scientist: Any
     done = [await ended(scientist, job) for job in jobs]
     assert len({job["execution"] for job in done}) == 1
     assert (await actions(owner)).count("result.release") == 1
+
+
+@pytest.mark.parametrize("when", ["begin", "end"])
+async def test_a_job_goes_on_when_the_database_comes_back(owner: Any, scientist: Any, asset: str, when: str) -> None:
+    request = await approved(owner, scientist, asset, "print('done', flush=True); return 7")
+    state = {"begin": "running", "end": "finished"}[when]
+    storage = owner.service._domain.storage
+    with storage.write() as session:
+        away = f"BEFORE UPDATE ON jobs WHEN NEW.state = '{state}' BEGIN SELECT RAISE(ABORT, 'away'); END"
+        session.connection().exec_driver_sql(f"CREATE TRIGGER away {away}")
+        if when == "end":  # the result cannot be kept either, and the job cannot be told to have failed
+            away = "BEFORE UPDATE ON jobs WHEN NEW.state = 'failed' BEGIN SELECT RAISE(ABORT, 'away'); END"
+            session.connection().exec_driver_sql(f"CREATE TRIGGER away_too {away}")
+    job = await start(scientist, request)
+    waiting = await scientist("job.wait", id=job["id"], seconds=1)
+    assert waiting["status"] == {"begin": "queued", "end": "running"}[when]
+    with storage.write() as session:
+        session.connection().exec_driver_sql("DROP TRIGGER away")
+        session.connection().exec_driver_sql("DROP TRIGGER IF EXISTS away_too")
+    job = await ended(scientist, job)
+    assert job["status"] == {"begin": "finished", "end": "failed"}[when]
+
+
+async def test_a_node_closes_at_once_though_a_job_waits_for_the_database(
+    owner: Any, scientist: Any, asset: str, house: Any
+) -> None:
+    request = await approved(owner, scientist, asset)
+    with owner.service._domain.storage.write() as session:
+        away = "BEFORE UPDATE ON jobs BEGIN SELECT RAISE(ABORT, 'away'); END"
+        session.connection().exec_driver_sql(f"CREATE TRIGGER away {away}")
+    job = await start(scientist, request)
+    assert (await scientist("job.wait", id=job["id"], seconds=1))["status"] == "queued"
+    async with asyncio.timeout(10):
+        await house.close()
+    with sqlite3.connect(house.folder / "domain.sqlite") as database:
+        database.execute("DROP TRIGGER away")
+    scientist.service = await house.open()
+    assert (await ended(scientist, job))["status"] == "finished"
