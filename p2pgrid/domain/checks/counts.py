@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from p2pgrid.domain.checks.parts import columns_named
 from p2pgrid.domain.checks.tables import cell
 
 
@@ -26,13 +27,14 @@ def minimum_cell_count(value: Any, rule: dict[str, Any], assets: list[Any]) -> s
 
 def recount(value: Any, rule: dict[str, Any], assets: list[Any]) -> str:
     """The groups of a table, counted again in the asset."""
-    by, column = list(rule["by"]), rule["column"]
-    frame = next((asset for asset in assets if isinstance(asset, pd.DataFrame) and set(by) <= set(asset.columns)), None)
+    by, column = list(dict.fromkeys(rule["by"])), rule["column"]
+    frame = next((found for asset in assets if (found := columns_named(asset, by)) is not None), None)
     if frame is None:
         return f"no asset has the columns {', '.join(by)}"
     if not isinstance(value, pd.DataFrame):
         return "the result is no table"
     table = value.reset_index()
+    table.columns = pd.Index([str(name) for name in table.columns], dtype=object)
     if table.columns.has_duplicates or not {*by, column} <= set(table.columns):
         return f"the result has no columns {', '.join([*by, column])}"
     sizes = {group_key(key): size for key, size in frame.groupby(by, dropna=False, observed=True).size().items()}

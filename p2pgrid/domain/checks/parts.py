@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -43,11 +44,10 @@ def sequence(value: Any) -> list[Any]:
 
 def as_table(asset: Any) -> Any:
     """A table of any library, records and a dict as a frame; anything else as it is."""
-    kind = (type(asset).__module__.partition(".")[0], type(asset).__name__)
-    if kind == ("polars", "DataFrame"):
-        return framed(asset.columns, [column.to_list() for column in asset.get_columns()])
-    if kind == ("pyarrow", "Table"):
-        return framed(asset.column_names, [column.to_pylist() for column in asset.columns])
+    foreign = lists_of(asset)
+    if foreign is not None:
+        names, column = foreign
+        return framed(names, [column(place) for place in range(len(names))])
     if isinstance(asset, list) and asset and all(isinstance(item, dict) for item in asset):
         return pd.DataFrame(asset)
     if not isinstance(asset, dict):
@@ -56,6 +56,31 @@ def as_table(asset: Any) -> Any:
     if lists and len({len(item) for item in asset.values()}) == 1:
         return framed(list(asset), list(asset.values()))
     return framed(list(asset), [[str(item) if nested(item) else item] for item in asset.values()])
+
+
+def columns_named(asset: Any, names: list[str]) -> Any:
+    """These columns of a table as a frame; ``None`` for no table, and for one that has not each of them once."""
+    foreign = lists_of(asset)
+    table: Any = as_table(asset) if foreign is None else None
+    if foreign is None and not isinstance(table, pd.DataFrame):
+        return None
+    there = foreign[0] if foreign is not None else [str(name) for name in table.columns]
+    if any(there.count(name) != 1 for name in names):
+        return None
+    places = [there.index(name) for name in names]
+    if foreign is not None:
+        return framed(names, [foreign[1](place) for place in places])
+    return table.iloc[:, places].set_axis(names, axis=1)
+
+
+def lists_of(asset: Any) -> tuple[list[str], Callable[[int], list[Any]]] | None:
+    """The names of the columns of a table that is not pandas', and what gives each of them as a list."""
+    kind = (type(asset).__module__.partition(".")[0], type(asset).__name__)
+    if kind == ("polars", "DataFrame"):
+        return list(asset.columns), lambda place: asset.to_series(place).to_list()
+    if kind == ("pyarrow", "Table"):
+        return list(asset.column_names), lambda place: asset.column(place).to_pylist()
+    return None
 
 
 def framed(names: list[Any], columns: list[list[Any]]) -> Any:

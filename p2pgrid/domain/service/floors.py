@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from sqlalchemy import and_, delete, select
@@ -18,7 +18,8 @@ from p2pgrid.domain.storage.tables import AssetRow, FloorRow
 from p2pgrid.errors import InvalidInput, NotFound
 
 MAX_NAME: Final = 200
-SHOWN_COLUMNS: Final = 50
+SHOWN_COLUMNS: Final = 12
+SHOWN_LETTERS: Final = 30
 
 
 @verb("rules.set")
@@ -28,13 +29,13 @@ async def set_rules(domain: Domain, who: Who, args: Args) -> Any:
     They hold for every run that begins from now on, whenever its request was made or approved.
     """
     an_id, asset = args.id("dataset"), args.text("asset", MAX_NAME, default="")
-    dataset = await domain.read(lambda session: find(session, an_id).value())
     rules = parse_rules(args.raw("rules"))
-    if asset and asset not in {held.name for held in dataset.assets}:
-        raise NotFound(f"The dataset {dataset.name!r} has no asset {asset[:80]!r}.")
-    check_columns(rules, [held.data for held in dataset.assets if asset in ("", held.name)])
 
     def work(session: Session) -> None:
+        dataset = find(session, an_id).value()
+        if asset and asset not in {one.name for one in dataset.assets}:
+            raise NotFound(f"The dataset {dataset.name!r} has no asset {asset[:80]!r}.")
+        check_columns(rules, [one.data for one in dataset.assets if asset in ("", one.name)])
         session.execute(delete(FloorRow).where(FloorRow.dataset == dataset.id, FloorRow.asset == asset))
         if rules:
             wires = [rule.to_wire() for rule in rules]
@@ -44,7 +45,7 @@ async def set_rules(domain: Domain, who: Who, args: Args) -> Any:
         domain.record(session, who.label, "rules.set", dataset.id, asset=asset, rules=kinds)
 
     await domain.write(work)
-    return await list_rules.work(domain, who, Args({"dataset": dataset.id}, "rules.list"))
+    return await list_rules.work(domain, who, Args({"dataset": an_id}, "rules.list"))
 
 
 def check_columns(rules: Sequence[Rule], assets: Sequence[AssetMeta]) -> None:
@@ -55,14 +56,21 @@ def check_columns(rules: Sequence[Rule], assets: Sequence[AssetMeta]) -> None:
     if any(meta.kind == "json" or len(meta.columns) >= MAX_COLUMNS for meta in assets):
         return
     tables = [[name for name, _ in meta.columns] for meta in assets]
+    there = list(dict.fromkeys(name for columns in tables for name in columns))
     for rule in rules:
         by = set(rule.by) if isinstance(rule, MinimumCellCount) else set()
         if by and not any(by <= set(columns) for columns in tables):
-            there = ", ".join(dict.fromkeys(name for columns in tables for name in columns[:SHOWN_COLUMNS]))
+            missing = sorted(by - set(there)) or sorted(by)
+            together = "" if by - set(there) else " in one table"
             raise InvalidInput(
-                f"No asset has the columns {', '.join(sorted(by))}, which {rule.kind} groups by.",
-                fix=f"Name columns of one asset; there are: {there or 'none'}.",
+                f"No asset has {_names(missing)}{together}, which {rule.kind} groups by.",
+                fix=f"Name columns of one asset; there are: {_names(there) or 'none'}.",
             )
+
+
+def _names(columns: Sequence[str]) -> str:
+    more = ", …" if len(columns) > SHOWN_COLUMNS else ""
+    return ", ".join(name[:SHOWN_LETTERS] for name in columns[:SHOWN_COLUMNS]) + more
 
 
 @verb("rules.list")
@@ -91,11 +99,11 @@ async def list_rules(domain: Domain, who: Who, args: Args) -> Any:
     return await domain.read(work)
 
 
-def check_rules(session: Session, request: CodeRequest, rules: Sequence[Rule]) -> None:
-    """``check_columns`` for the assets that a request is given."""
-    wanted = set(request.input_policy.inputs.values())
-    found = session.scalars(select(AssetRow.data).where(AssetRow.id.in_(wanted)))
-    check_columns(rules, [AssetMeta.from_wire(raw) for raw in found])
+def check_rules(session: Session, inputs: Collection[str], rules: Sequence[Rule]) -> None:
+    """``check_columns`` for the assets that a request is given; one that is gone may have had any."""
+    found = session.scalars(select(AssetRow).where(AssetRow.id.in_(set(inputs)))).all()
+    if len(found) == len(set(inputs)):
+        check_columns(rules, [row.value().data for row in found])
 
 
 def rules_of(session: Session, request: CodeRequest) -> tuple[Rule, ...]:

@@ -157,7 +157,7 @@ async def approve(domain: Domain, who: Who, args: Args) -> Any:
     rules = policies.parse_rules(args.raw("rules"))
 
     def change(row: RequestRow, session: Session) -> None:
-        check_rules(session, row.value(), rules)
+        check_rules(session, row.value().input_policy.inputs.values(), rules)
         if args.has("rules") or not used_up(domain, row):
             row.rules = [rule.to_wire() for rule in rules]
         row.runnable, row.failures, row.denial = True, 0, None
@@ -306,6 +306,7 @@ def _or(args: Args, name: str, default: str) -> Any:
 def _insert(domain: Domain, session: Session, who: Who, new: _NewRequest) -> CodeRequest:
     if new.project is not None:
         find_project(session, who, new.project, None)
+    check_rules(session, new.input_policy.inputs.values(), new.output_policy.rules)
     own = select(func.count()).select_from(RequestRow).where(RequestRow.account == who.person.id)
     if session.scalars(own.where(RequestRow.status == Status.PENDING.value)).one() >= domain.limits.pending_each:
         raise TooLarge(f"{domain.limits.pending_each} of your requests wait for a verdict already.")

@@ -20,7 +20,7 @@ from p2pgrid.crypto import Random
 from p2pgrid.domain.storage import migrate
 from p2pgrid.domain.storage.files import AssetFiles, file_name
 from p2pgrid.domain.storage.head import HeadFile
-from p2pgrid.domain.storage.tables import AssetRow, Damaged, MetaRow, read_json
+from p2pgrid.domain.storage.tables import DAMAGED, AssetRow, MetaRow, read_json
 from p2pgrid.errors import MissingExtra, StorageError
 
 log = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ class Storage:
         with self.read() as session:
             row = session.get(MetaRow, "instance")
             if row is None:
-                raise Damaged("The database has no id: it is damaged.")
+                raise StorageError("The database has no id: it is damaged.", fix=DAMAGED)
             return row.value
 
     def _upgrade(self, revision: str) -> None:

@@ -22,35 +22,29 @@ ID: Final = String(32)
 DAMAGED: Final = "Put back the newest backup of the node's home folder."
 
 
-class Damaged(StorageError):
-    """What stands in the database is no value: no further try will read it."""
-
-    default_fix = DAMAGED
-
-
 T = TypeVar("T")
 Row = TypeVar("Row", bound="Base")
 
 
 def readable(value: Callable[[Row], T]) -> Callable[[Row], T]:
-    """A row whose content is no value, because the file was damaged or edited, is told as ``Damaged``."""
+    """A row whose content is no value, because the file was damaged or edited, is told as ``StorageError``."""
 
     @functools.wraps(value)
     def told(row: Row) -> T:
         try:
             return value(row)
         except (P2PError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise Damaged(f"A row of the table {row.__tablename__} cannot be read.") from error
+            raise StorageError(f"A row of the table {row.__tablename__} cannot be read.", fix=DAMAGED) from error
 
     return told
 
 
 def read_json(text: str | bytes) -> Any:
-    """A JSON column.  Raises ``Damaged``."""
+    """A JSON column.  Raises ``StorageError``."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Damaged("A row of the database cannot be read: it is damaged.") from error
+        raise StorageError("A row of the database cannot be read: it is damaged.", fix=DAMAGED) from error
 
 
 class Base(DeclarativeBase):
@@ -216,7 +210,7 @@ def read_texts(value: Any) -> tuple[str, ...]:
     try:
         return _texts(value)
     except TypeError as error:
-        raise Damaged("A row of the database cannot be read: it is damaged.") from error
+        raise StorageError("A row of the database cannot be read: it is damaged.", fix=DAMAGED) from error
 
 
 def _texts(value: Any) -> tuple[str, ...]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
-from p2pgrid import wire
+from p2pgrid import assets, wire
 from p2pgrid.domain import checks
 from p2pgrid.domain.policies.rules import KINDS, MaximumResultSize, MinimumCellCount, MinimumRows, NoAssetRows, Rule
+from p2pgrid.domain.service.floors import check_columns
+from p2pgrid.errors import InvalidInput
 
 PEOPLE = pd.DataFrame(
     {
@@ -110,6 +115,33 @@ def test_claiming_a_count_that_the_asset_does_not_have() -> None:
     for odd in (42, {"count": 30}, honest.drop(columns="count"), PEOPLE):
         assert broken(odd, rule) != ""
     assert "no asset" in broken(honest, rule, np.zeros(60))
+
+
+@pytest.mark.parametrize("kind", ["pandas", "numbered", "polars", "arrow", "records", "lists"])
+def test_groups_are_counted_again_in_a_table_of_any_kind(kind: str) -> None:
+    made: dict[str, Callable[[], Any]] = {
+        "pandas": lambda: PEOPLE,
+        "numbered": lambda: PEOPLE[["age", "region"]].set_axis([0, 1], axis=1),
+        "polars": lambda: pl.DataFrame({name: PEOPLE[name].tolist() for name in PEOPLE}),
+        "arrow": lambda: pa.table({name: PEOPLE[name].tolist() for name in PEOPLE}),
+        "records": lambda: PEOPLE.to_dict("records"),
+        "lists": lambda: PEOPLE.to_dict("list"),
+    }
+    asset, by = made[kind](), "1" if kind == "numbered" else "region"
+    rule, honest = MinimumCellCount(5, by=(by,)), BIG.rename(columns={"region": by})
+    assert broken(honest, rule, asset) == ""
+    assert "not the asset's own" in broken(honest.assign(count=[30, 29]), rule, asset)
+    assert "under 5" in broken(COUNTS.rename(columns={"region": by}), rule, asset)
+    dumped = assets.dump(asset).meta
+    if kind not in ("records", "lists"):
+        check_columns([rule], [dumped])
+        with pytest.raises(InvalidInput):
+            check_columns([MinimumCellCount(5, by=(by, "nothing"))], [dumped])
+
+
+def test_a_column_that_a_table_has_twice_is_no_column_to_count_by() -> None:
+    twice = pd.concat([PEOPLE[["region"]], PEOPLE[["region"]]], axis=1)
+    assert "no asset" in broken(BIG, MinimumCellCount(5, by=("region",)), twice)
 
 
 HIDDEN = [

@@ -335,10 +335,13 @@ async def test_a_rule_by_columns_that_no_asset_has_is_refused_where_it_is_set(
         ("request.approve", {"id": request["id"]}),
         ("request.run", {"id": request["id"]}),
     ):
-        with pytest.raises(InvalidInput, match="columns region, regoin, which") as caught:
+        with pytest.raises(InvalidInput, match="No asset has regoin, which") as caught:
             await owner(verb, **target, rules=by("region", "regoin"))
         assert "there are: region, income." in caught.value.fix
     assert (await owner("request.get", id=request["id"]))["status"] == "PENDING"
+    policy = {"kind": "SingleExecutionExactOutput", "rules": by("regoin")}
+    with pytest.raises(InvalidInput, match="No asset has regoin, which"):
+        await scientist.ask(dataset["assets"][0]["id"], code=GROUPS, name="f", output_policy=policy)
     await owner("rules.set", dataset=dataset["id"], rules=by("region"))
     records = await owner.publish("records", [{"region": "north"}], [{"region": "south"}])  # columns nobody knows
     await owner("rules.set", dataset=records["id"], rules=by("anything"))
