@@ -56,8 +56,7 @@ def show(
         raw = asyncio.run(_call(node, home, "audit.list", limit=limit, **filters))
     found = shapes.read_list(shapes.entry, raw)
     if not found:
-        fix = "Look at all: p2pgrid audit show" if filters else "Nothing to do."
-        out.fail(NothingFound(f"The log has no {'such ' if filters else ''}entry.", fix=fix), {"entries": []})
+        out.fail(NothingFound("The log has no such entry.", fix="Look at all: p2pgrid audit show"), {"entries": []})
     out.document({"entries": found})
     rows = [
         (

@@ -14,7 +14,7 @@ from p2pgrid.cli import options as opt
 from p2pgrid.cli import people, shapes
 from p2pgrid.cli.output import Out, count_text, short_id, short_time
 from p2pgrid.cli.where import KEY_VARIABLE, Target, ask_password, awaited, login_as, typed_password, visit_target
-from p2pgrid.errors import WrongUse
+from p2pgrid.errors import NothingFound, WrongUse
 
 NEW_PASSWORD_VARIABLE: Final = "P2PGRID_NEW_PASSWORD"  # noqa: S105 - its name, not its value
 
@@ -265,6 +265,8 @@ def sessions(
     raw = asyncio.run(_call(Target(node, on, login_as(email), home), "session.list", account=account))
     found = shapes.read_list(shapes.session, raw)
     out = Out(as_json=as_json)
+    if not found:
+        out.fail(NothingFound("The account is logged in nowhere.", fix="Nothing to do."), {"sessions": []})
     out.document({"sessions": found})
     rows = [
         (

@@ -13,8 +13,11 @@ from p2pgrid.cli import shapes
 from p2pgrid.cli.ending import Listing
 from p2pgrid.cli.output import Out, short_time
 from p2pgrid.cli.where import Target, ask_password, login_as, own_place, visit_target
+from p2pgrid.errors import NothingFound
 
-LIST_EXAMPLES: Final = opt.examples("p2pgrid accounts --node Bob")
+LIST_EXAMPLES: Final = opt.examples(
+    "p2pgrid accounts --node Bob", "p2pgrid accounts --on http://192.0.2.7:8080 --email ann@caltech.edu"
+)
 ADD_EXAMPLES: Final = opt.examples(
     "p2pgrid accounts add jane@caltech.edu --name 'Jane Doe' --generate",
     "P2PGRID_PASSWORD=... p2pgrid accounts add jane@caltech.edu --role guest",
@@ -40,6 +43,8 @@ def list_(
     raw = asyncio.run(_call(Target(node, on, login_as(email), home), "account.list"))
     found = shapes.read_list(shapes.account, raw)
     out = Out(as_json=as_json)
+    if not found:
+        out.fail(NothingFound("The node names no account.", fix="Ask its owner."), {"accounts": []})
     out.document({"accounts": found})
     rows = [
         (

@@ -54,7 +54,8 @@ def list_(
     if pending:
         found = [item for item in found if item["status"] == "PENDING"]
     if not found:
-        out.fail(NothingFound("There are no requests.", fix="Nothing to do."), {"requests": []})
+        what = "No request waits for a verdict." if pending else "There are no requests."
+        out.fail(NothingFound(what, fix="Nothing to do."), {"requests": []})
     out.document({"requests": found})
     rows = [
         (

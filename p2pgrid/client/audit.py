@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,10 +21,9 @@ if TYPE_CHECKING:
 
 CHECK_TIMEOUT: Final = 600.0
 """Seconds for a call that reads the whole log; a check takes about a second for 10,000 entries."""
-
-
 DETAIL: Final = 80
-"""Characters of one detail in a table; the entry itself has all of it."""
+DETAILS: Final = 20
+"""Characters of one detail in a table, and details of one entry; the entry itself has all of them."""
 
 
 class AuditEntry(Row):
@@ -39,7 +39,7 @@ class AuditLog(ShownList[AuditEntry]):
     def rows(self) -> Iterator[list[Any]]:
         """With the details in one line each."""
         for *cells, details in super().rows():
-            yield [*cells, details_text(details)]
+            yield [*cells, details_text(details if isinstance(details, Mapping) else {})]
 
 
 class Findings(Row):
@@ -94,7 +94,8 @@ class Audit(Shown):
 
 def details_text(details: Mapping[str, Any], short: Callable[[str], str] = str) -> str:
     """What an entry tells besides who did what, in one line; a long value is cut after a whole item."""
-    return ", ".join(f"{key}={short(_cut(value))}" for key, value in details.items())
+    told = [f"{_cut(key)}={short(_cut(value))}" for key, value in islice(details.items(), DETAILS)]
+    return ", ".join([*told, "…"] if len(details) > DETAILS else told)
 
 
 def _cut(value: Any) -> str:
@@ -102,8 +103,9 @@ def _cut(value: Any) -> str:
         return f"{{{_whole([f'{key}: {_cut(item)}' for key, item in value.items()])}}}"
     if isinstance(value, (list, tuple)):
         return f"[{_whole([_cut(item) for item in value])}]"
-    moment = getattr(value, "isoformat", None)
-    text = moment(timespec="seconds") if moment else "" if value is None else str(value)
+    text = (
+        value.isoformat(timespec="seconds") if isinstance(value, dt.datetime) else str("" if value is None else value)
+    )
     return text if len(text) <= DETAIL else f"{text[: DETAIL - 1]}…"
 
 

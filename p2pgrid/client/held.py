@@ -124,6 +124,7 @@ class HeldDataset(Shown):
         self.tags = [f"#{tag}".replace("##", "#") for tag in raw.get("tags", ())]
         self.version = int(raw.get("version") or 1)
         self._assets = None if raw.get("brief") else self._held(raw)
+        self._asset_names = _names_of(raw)
 
     def _held(self, raw: Mapping[str, Any]) -> HeldAssets:
         return HeldAssets(HeldAsset(self._client, asset) for asset in raw["assets"])
@@ -161,14 +162,7 @@ class HeldDataset(Shown):
             "tags": " ".join(self.tags),
             "url": self.url,
             "version": self.version,
-            "assets": self._asset_names(),
         }
-
-    def _asset_names(self) -> str:
-        held = self._raw.get("assets", ())
-        names = self._raw.get("asset_names") or [asset["name"] for asset in held[:NAMED]]
-        more = (self._raw.get("asset_count") or len(held)) - len(names)
-        return ", ".join(map(str, names)) + (f" and {more} more" if more > 0 else "")
 
     def fields(self) -> Mapping[str, Any]:
         """All that everybody may know."""
@@ -185,6 +179,15 @@ class HeldDataset(Shown):
         return super()._repr_html_() + markdown_html(self.description)
 
 
+def _names_of(raw: Mapping[str, Any]) -> str:
+    """The first assets of a dataset and the number of others, as far as a row tells."""
+    told = raw.get("asset_names")
+    named = told if isinstance(told, list) else [asset["name"] for asset in raw.get("assets") or ()]
+    count = raw.get("asset_count")
+    more = (count if type(count) is int else len(named)) - len(named[:NAMED])
+    return ", ".join(map(str, named[:NAMED])) + (f" and {more} more" if more > 0 else "")
+
+
 class HeldDatasets(ShownList[HeldDataset]):
     """The datasets of a domain."""
 
@@ -194,7 +197,7 @@ class HeldDatasets(ShownList[HeldDataset]):
     def rows(self) -> Iterator[list[Any]]:
         """From what is here already."""
         for dataset in self:
-            fields = dataset.brief()
+            fields = {**dataset.brief(), "assets": dataset._asset_names}
             yield [fields[column] for column in self.columns]
 
     def search(self, text: str) -> HeldDatasets:

@@ -73,7 +73,7 @@ async def search_datasets(domain: Domain, who: Who, args: Args) -> Any:
         return len(ids), [dataset.to_wire(private=who.owns) for dataset in some(session, page)]
 
     total, found = await domain.read(work)
-    rows = found if brief else found[: _fitting(found)]
+    rows = found[: _fitting(found)]
     end = offset + len(rows)
     return {"datasets": rows, "total": total, "next": end if rows and end < total else None}
 

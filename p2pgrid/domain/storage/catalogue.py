@@ -21,7 +21,8 @@ REMEMBERED: Final = 1024
 BRIEF: Final = 200
 """Characters of a description in a long table."""
 NAMED: Final = 4
-"""Assets of a dataset that are named there."""
+NAME: Final = 40
+"""Assets of a dataset that are named there, and characters of each name."""
 
 
 def find(session: Session, an_id: str | None, name: str | None = None) -> DatasetRow:
@@ -49,7 +50,8 @@ def some_briefly(session: Session, ids: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _asset_names(session: Session, ids: Sequence[str]) -> dict[str, list[str]]:
-    query = select(AssetRow.dataset, AssetRow.name).where(AssetRow.dataset.in_(ids), AssetRow.retired.is_(None))
+    begin = func.substr(AssetRow.name, 1, NAME)
+    query = select(AssetRow.dataset, begin).where(AssetRow.dataset.in_(ids), AssetRow.retired.is_(None))
     names: dict[str, list[str]] = {}
     for dataset, name in session.execute(query.order_by(AssetRow.position)):
         names.setdefault(dataset, []).append(name)

@@ -40,7 +40,7 @@ def test_an_account_from_sign_up_to_deletion(shell: Any, bob: str, tmp_path: Pat
     assert (changed["website"], changed["mail"]) == ("https://jane.example", False)
     changed = shell.json("accounts", "update", JANE, "--institution", "Caltech")["account"]
     assert (changed["website"], changed["institution"]) == ("https://jane.example", "Caltech")
-    shell("accounts", "--on", bob).is_one_message("P2P-0401", 1)
+    shell("accounts", "--on", bob).is_one_message("P2P-0703", 1, "--email")
     assert shell.json("accounts", "role", JANE, "data owner")["account"]["role"] == "data owner"
     assert len(shell.json("accounts", *me, **PASSWORD)["accounts"]) == 2
 

@@ -110,6 +110,32 @@ def test_a_table_of_datasets_names_their_assets_wherever_the_row_came_from() -> 
     assert repr(held).startswith("Datasets (2)")
 
 
+@pytest.mark.parametrize("odd", [5, None, "abc", [5], {"a": 1}, HOSTILE, ["x"] * 1000])
+def test_odd_names_and_counts_of_assets_are_shown_or_left_out(odd: Any) -> None:
+    rows = [{**dataset_row(), "brief": True, "asset_names": odd, "asset_count": odd, "assets": []}]
+    held = HeldDatasets([HeldDataset(Person(Grid()), row) for row in rows])
+    assert "<script>" not in held._repr_html_()
+    assert len(next(held.rows())[3]) < 100
+
+
+@pytest.mark.parametrize(
+    "odd", [5, None, "abc", [5], HOSTILE, {5: [{}]}, {"a" * 999: "b" * 999}, dict.fromkeys(range(9999))]
+)
+def test_odd_details_of_an_audit_entry_are_shown_or_left_out(odd: Any) -> None:
+    entry = {
+        "seq": 3,
+        "time": None,
+        "actor": "guest",
+        "action": "auth.failed",
+        "subject": "",
+        "hash": "",
+        "details": odd,
+    }
+    (row,) = AuditLog([AuditEntry(entry)]).rows()
+    assert len(row[-1]) < 1000
+    assert next(AuditLog([AuditEntry({"seq": 3})]).rows())[-1] == ""
+
+
 def test_the_audit_log_is_a_table_with_details() -> None:
     entry = {"seq": 3, "time": None, "actor": "guest", "action": "auth.failed", "subject": "", "hash": "00" * 32}
     log = AuditLog([AuditEntry({**entry, "details": {"remote": "192.0.2.1", "why": HOSTILE}})])
