@@ -33,6 +33,8 @@ class Event(StrEnum):
     FAIL = "fail"
     CANCEL = "cancel"
     INTERRUPT = "interrupt"
+    PUT_BACK = "put back"
+    """The node stopped before the run began."""
     RETRY = "retry"
 
 
@@ -51,6 +53,7 @@ MOVES: Final[Mapping[tuple[State, Event], State]] = MappingProxyType(
         (State.RUNNING, Event.FAIL): State.FAILED,
         (State.RUNNING, Event.CANCEL): State.CANCELLED,
         (State.RUNNING, Event.INTERRUPT): State.INTERRUPTED,
+        (State.RUNNING, Event.PUT_BACK): State.QUEUED,
         (State.CANCELLED, Event.FINISH): State.FINISHED,
         (State.FAILED, Event.RETRY): State.QUEUED,
         (State.CANCELLED, Event.RETRY): State.QUEUED,

@@ -56,11 +56,12 @@ class Watch:
     """Who looks on while code is called.
 
     ``on_output`` is told what a run prints; ``settled`` is called in the transaction that releases a result, or
-    that records a run without one.
+    that records a run without one; ``patience``: seconds for which a result waits for a database that is away.
     """
 
     on_output: Callable[[str], None] | None = None
     settled: Callable[[Session, Execution | P2PError], None] | None = None
+    patience: float = 0.0
 
     def note(self, session: Session, outcome: Outcome) -> Outcome:
         """Tell the outcome, and hand it on."""
@@ -218,10 +219,15 @@ async def _run(domain: Domain, who: Who, request: CodeRequest, values: Mapping[s
     if not begun:
         raise runs.failure(let.report)
 
-    def settle(session: Session, let: LetOut) -> Execution | P2PError:
-        return watch.note(session, _settle(domain, session, who, request, let, own))
+    new_id = domain.new_id()
 
-    settled = await runs.settled(domain, let, settle)
+    def settle(session: Session, let: LetOut) -> Execution | P2PError:
+        there = session.get(ExecutionRow, new_id)
+        if there is not None:  # it is settled already, only the answer of that commit was lost
+            return _with_result(there)
+        return watch.note(session, _settle(domain, session, who, request, let, own, new_id))
+
+    settled = await runs.settled(domain, let, settle, f"a run of {request.id}", watch.patience)
     if isinstance(settled, P2PError):
         raise settled
     return settled
@@ -250,7 +256,7 @@ def _begin(domain: Domain, session: Session, who: Who, request: CodeRequest, own
 
 
 def _settle(
-    domain: Domain, session: Session, who: Who, request: CodeRequest, let: LetOut, own: str
+    domain: Domain, session: Session, who: Who, request: CodeRequest, let: LetOut, own: str, new_id: str
 ) -> Execution | P2PError:
     """Record a run; store its result and spend the policy in this same transaction.
 
@@ -269,7 +275,7 @@ def _settle(
     same_state = now.policy_state == request.policy_state
     if next_step(now.output_policy, now.spending) is not Step.RUN or not same_state:
         return PolicyRefused("The output policy was spent, or changed, while the code ran.")
-    execution = execution_of(domain, session, row, report.result, let.state, own)
+    execution = execution_of(domain, session, row, report.result, let.state, new_id, own)
     return _spend(domain, session, who, row, execution, crypto.digest(report.result).hex())
 
 
@@ -280,11 +286,17 @@ def note_run(domain: Domain, session: Session, who: Who, row: RequestRow, report
 
 
 def execution_of(
-    domain: Domain, session: Session, row: RequestRow, result: bytes, state: PolicyState | None, own: str = ""
+    domain: Domain,
+    session: Session,
+    row: RequestRow,
+    result: bytes,
+    state: PolicyState | None,
+    new_id: str,
+    own: str = "",
 ) -> ExecutionRow:
     """The result of a run, not released yet, with the state that its policy has once it is."""
     execution = ExecutionRow(
-        id=domain.new_id(),
+        id=new_id,
         request=row.id,
         source="run",
         serial=None,

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,13 +31,18 @@ from p2pgrid.domain.sessions import Sessions
 from p2pgrid.domain.settings import DomainSettings
 from p2pgrid.domain.storage import Storage
 from p2pgrid.domain.storage.catalogue import Catalogue
+from p2pgrid.domain.storage.database import DatabaseAway
 from p2pgrid.domain.storage.tables import AuditRow
 from p2pgrid.domain.tally import Tally
 from p2pgrid.domain.throttle import Throttle
 from p2pgrid.errors import NotLoggedIn, TooManyTries
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
+FIRST_WAIT: Final = 0.5
+LAST_WAIT: Final = 30.0
+"""Seconds until a write is tried again while the database is away, or until another one gets through; they double."""
 NEWEST: Final = "newest"
 """Where a session keeps what its next audit entry is chained to."""
 HASHING_AT_ONCE: Final = 2
@@ -204,7 +213,7 @@ class Domain:
         self.written = 0
         """Transactions so far; one that is committed is counted before anybody can know of it."""
         self._hashing, self._hashes = asyncio.Semaphore(HASHING_AT_ONCE), 0
-        self._writer = asyncio.Lock()
+        self._writer, self._back = asyncio.Lock(), asyncio.Event()
         self._writes: set[asyncio.Task[Any]] = set()
         self._works: set[asyncio.Task[Any]] = set()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -231,6 +240,31 @@ class Domain:
         """
         return await self._kept(self._write(work, then), self._writes)
 
+    async def insist(self, work: Callable[[Session], T], what: str, patience: float = math.inf) -> T:
+        """``write``, tried again while the database is away, for ``patience`` seconds at most.
+
+        The answer of a commit may be lost: ``work`` must bear being done again after it was done.
+        ``what``: for the log.
+        """
+        wait, waited = FIRST_WAIT, 0.0
+        while True:
+            try:
+                done = await self.write(work)
+            except DatabaseAway as error:
+                if waited >= patience:
+                    raise
+                if not waited:
+                    log.warning("%s waits for the database: %s", what, error.cause)
+            else:
+                if waited:
+                    log.warning("%s waited for the database, and is done", what)
+                return done
+            begun = time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._back.wait(), wait)
+            waited += time.monotonic() - begun
+            wait = min(2 * wait, LAST_WAIT)
+
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Do ``work`` to its end even if the caller gives up.  ``settle`` ends it early."""
         return await self._kept(work, self._works)
@@ -252,6 +286,8 @@ class Domain:
                 value = await asyncio.to_thread(whole)
             finally:
                 self.written += 1
+            self._back.set()  # whoever waits for the database need not wait longer
+            self._back = asyncio.Event()
             self.anchor.note()
             if then is not None:
                 then(value)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
@@ -18,7 +17,7 @@ from p2pgrid.domain.models import Execution
 from p2pgrid.domain.service import code, requests
 from p2pgrid.domain.service.door import Caller, Domain, Who, verb
 from p2pgrid.domain.service.queue import Live
-from p2pgrid.domain.storage.tables import AccountRow, Damaged, JobRow, RequestRow
+from p2pgrid.domain.storage.tables import AccountRow, JobRow, RequestRow
 from p2pgrid.errors import (
     InternalError,
     InvalidInput,
@@ -31,16 +30,17 @@ from p2pgrid.errors import (
     TooLarge,
 )
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 MAX_WAIT: Final = 25
 """Seconds that one call waits for a change: less than a caller's patience with any verb."""
 MAX_GIVEN: Final = 1 << 20
 PIECE: Final = 65_536
-FIRST_WAIT: Final = 0.5
-LAST_WAIT: Final = 30.0
-"""Seconds until a write is tried again while the database is away: each wait is twice the last."""
+PATIENCE: Final = 600.0
+"""Seconds for which the result of a job waits in memory for a database that is away."""
+IDLE: Final = 1.0
+"""Seconds between looks at a job that is open and not in the queue."""
+LATER: Final = "Try again later: job.retry()."
 STOPPED: Final = "The node stopped while the job ran."
 
 
@@ -103,9 +103,14 @@ async def wait(domain: Domain, who: Who, args: Args) -> Any:
     job = await _read(domain, who, args)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    while (live := domain.queue.live(job.id)) is not None and (left := deadline - loop.time()) > 0:
-        await live.change(left)
-    return _shown(domain, who, await _read(domain, who, args))
+    while job.state not in ENDED and (left := deadline - loop.time()) > 0:
+        live = domain.queue.live(job.id)
+        if live is None:
+            await asyncio.sleep(min(IDLE, left))
+        while live is not None and not live.ended and (left := deadline - loop.time()) > 0:
+            await live.change(left)
+        job = await _read(domain, who, args)
+    return _shown(domain, who, job)
 
 
 @verb("job.logs")
@@ -142,7 +147,7 @@ async def cancel(domain: Domain, who: Who, args: Args) -> Any:
 
     def work(session: Session) -> Job:
         row = _find(session, who, an_id)
-        job = _end(domain, row, Event.CANCEL, JobCancelled(f"{who.label} cancelled the job.").to_wire())
+        job = _end(row, Event.CANCEL, JobCancelled(f"{who.label} cancelled the job.").to_wire(), domain.clock())
         domain.record(session, who.label, "job.cancel", row.id, request=row.request)
         return job
 
@@ -174,27 +179,33 @@ def close_jobs(domain: Domain, session: Session) -> list[Ticket]:
     """Say of jobs that ran when the node stopped that they were interrupted; those that waited still do."""
     stopped = JobInterrupted(STOPPED).to_wire()
     for row in session.scalars(select(JobRow).where(JobRow.state == State.RUNNING.value)):
-        _end(domain, row, Event.INTERRUPT, stopped)
+        _end(row, Event.INTERRUPT, stopped, domain.clock())
         domain.record(session, "node", "job.interrupt", row.id, request=row.request)
     waiting = select(JobRow).where(JobRow.state == State.QUEUED.value).order_by(JobRow.position)
     return [Ticket(row.id, row.account) for row in session.scalars(waiting)]
 
 
 async def run_job(domain: Domain, an_id: str, live: Live) -> None:
-    """Run a job to its end, whichever that is.  Cancelling it ends the run."""
-    begun = await _written(domain, lambda session: _begin(domain, session, an_id))
+    """Run a job to its end, whichever that is.  Cancelling it ends the run.
+
+    Its begin, its result and its end wait for a database that is away.
+    """
+    begun = await _begun(domain, an_id)
     if begun is None:
         return
     job, who, args = begun
+    ended_at: float | None = None
 
     def end(session: Session, event: Event, error: dict[str, str], execution: str | None = None) -> None:
-        row = session.get_one(JobRow, job.id)
-        if row.tries != job.tries:
-            return  # it was queued again meanwhile: that is another try
+        nonlocal ended_at
+        ended_at = ended_at or domain.clock()  # what comes after is waiting
+        row = session.get(JobRow, job.id)
+        if row is None or row.tries != job.tries:
+            return  # it was forgotten, or queued again meanwhile: that is another try
         row.output = live.text
         if (State(row.state), event) in MOVES:  # else it ended already, such as by being cancelled
             row.execution = execution
-            job_now = _end(domain, row, event, error)
+            job_now = _end(row, event, error, ended_at)
             domain.record(session, "node", "job.end", row.request, job=row.id, state=job_now.state.value)
 
     def settled(session: Session, outcome: Execution | P2PError) -> None:
@@ -211,47 +222,56 @@ async def run_job(domain: Domain, an_id: str, live: Live) -> None:
         if job.side is Side.MOCK:
             await requests.run_on_mocks(domain, who, job.request, live.write)
         else:
-            execution = (await code.execute(domain, who, args, code.Watch(live.write, settled))).id
+            watch = code.Watch(live.write, settled, PATIENCE)
+            execution = (await code.execute(domain, who, args, watch)).id
         event, error = Event.FINISH, {}
     except asyncio.CancelledError:
-        stopped = JobInterrupted(STOPPED).to_wire()
-        await domain.write(lambda session: end(session, Event.INTERRUPT, stopped))
+        await domain.write(lambda session: end(session, Event.INTERRUPT, JobInterrupted(STOPPED).to_wire()))
         return
+    except StorageError as fault:
+        log.error("the job %s failed: %s", job.id, fault.cause)  # it may name what is not for its author
+        error = StorageError("The node could not use its database, or a file.", fix=LATER).to_wire()
     except P2PError as fault:
         error = fault.to_wire()
     except Exception:
         log.exception("a job failed by a fault of the node")
-    await _written(domain, lambda session: end(session, event, error, execution))
+    try:
+        await domain.insist(lambda session: end(session, event, error, execution), f"the end of the job {job.id}")
+    except asyncio.CancelledError:
+        await domain.write(lambda session: end(session, event, error, execution))
 
 
-async def _written(domain: Domain, work: Callable[[Session], T]) -> T:
-    """What a write gives; one that fails is tried again until the database is back, or the job is cancelled."""
-    wait = FIRST_WAIT
-    while True:
-        try:
-            return await domain.write(work)
-        except Damaged:
-            raise
-        except StorageError as error:
-            log.warning("a job goes on in %s s: %s", wait, error.cause)
-        await asyncio.sleep(wait)
-        wait = min(2 * wait, LAST_WAIT)
+async def _begun(domain: Domain, an_id: str) -> tuple[Job, Who, Args] | None:
+    """A job that runs from now on; ``None`` when it is not to be run."""
+    try:
+        return await domain.insist(lambda session: _begin(domain, session, an_id), f"the begin of the job {an_id}")
+    except asyncio.CancelledError:
+        await domain.write(lambda session: _put_back(session, an_id))  # a write that was on its way may have begun it
+        raise
 
 
 def _begin(domain: Domain, session: Session, an_id: str) -> tuple[Job, Who, Args] | None:
     row = session.get(JobRow, an_id)
-    # One that runs is this one, begun by a write whose answer was lost.
+    # One that runs is this one, begun by a commit whose answer was lost.
     if row is None or State(row.state) not in (State.QUEUED, State.RUNNING):
         return None
-    row.state = move(State.QUEUED, Event.START).value
-    row.started_at, row.ended_at, row.tries = domain.clock(), None, row.tries + 1
+    if State(row.state) is State.QUEUED:
+        row.state = move(State.QUEUED, Event.START).value
+        row.started_at, row.ended_at, row.tries = domain.clock(), None, row.tries + 1
     account = session.get_one(AccountRow, row.account).value()
     args = {"id": row.code_id, "inputs": wire.unpack_value(bytes(row.inputs))}
     return row.value(), Who(Caller(), account), Args(args, "job.start")
 
 
-def _end(domain: Domain, row: JobRow, event: Event, error: dict[str, str]) -> Job:
-    row.state, row.ended_at, row.error = move(State(row.state), event).value, domain.clock(), error or None
+def _put_back(session: Session, an_id: str) -> None:
+    row = session.get(JobRow, an_id)
+    if row is not None and (State(row.state), Event.PUT_BACK) in MOVES:
+        row.state = move(State(row.state), Event.PUT_BACK).value
+        row.started_at, row.tries = None, row.tries - 1
+
+
+def _end(row: JobRow, event: Event, error: dict[str, str], at: float) -> Job:
+    row.state, row.ended_at, row.error = move(State(row.state), event).value, at, error or None
     return row.value()
 
 

@@ -17,7 +17,7 @@ from p2pgrid.domain.service.floors import check_rules, rules_of
 from p2pgrid.domain.service.policed import LetOut
 from p2pgrid.domain.service.requests import find_request, next_status
 from p2pgrid.domain.states import Status, Verdict
-from p2pgrid.domain.storage.tables import RequestRow
+from p2pgrid.domain.storage.tables import ExecutionRow, RequestRow
 from p2pgrid.errors import Conflict, P2PError, RunFailed
 
 
@@ -36,7 +36,7 @@ async def run_now(domain: Domain, who: Who, args: Args) -> Any:
         row = find_request(session, who, an_id)
         _must_be_open(row)
         request = row.value()
-        check_rules(session, request, rules)
+        check_rules(session, request.input_policy.inputs.values(), rules)
         return request
 
     async with domain.turn(an_id):
@@ -45,9 +45,14 @@ async def run_now(domain: Domain, who: Who, args: Args) -> Any:
             names = ", ".join(request.input_policy.user_owned)
             raise Conflict(f"The run needs values that its author hands in: {names}.", fix="Approve it without a run.")
         let = await _run(domain, who, request, rules)
-        settled = await runs.settled(
-            domain, let, lambda session, let: _settle(domain, session, who, request, let, wires)
-        )
+        new_id = domain.new_id()
+
+        def settle(session: Session, let: LetOut) -> CodeRequest | P2PError:
+            if session.get(ExecutionRow, new_id) is not None:  # only the answer of that commit was lost
+                return session.get_one(RequestRow, request.id).value()
+            return _settle(domain, session, who, request, let, wires, new_id)
+
+        settled = await runs.settled(domain, let, settle, f"a run of {request.id}")
     if isinstance(settled, P2PError):
         raise settled
     return settled.to_wire(private=True)
@@ -72,7 +77,13 @@ async def _run(domain: Domain, who: Who, request: CodeRequest, more: tuple[polic
 
 
 def _settle(
-    domain: Domain, session: Session, who: Who, request: CodeRequest, let: LetOut, wires: list[dict[str, Any]]
+    domain: Domain,
+    session: Session,
+    who: Who,
+    request: CodeRequest,
+    let: LetOut,
+    wires: list[dict[str, Any]],
+    new_id: str,
 ) -> CodeRequest | P2PError:
     """Keep the run; with a result also the result and the approval, in this same transaction."""
     row, report = session.get_one(RequestRow, request.id), let.report
@@ -84,7 +95,7 @@ def _settle(
         status = _must_be_open(row)
     except Conflict as error:
         return error
-    held = execution_of(domain, session, row, report.result, let.state)
+    held = execution_of(domain, session, row, report.result, let.state, new_id)
     session.flush()
     row.status, row.deposit, row.rules = status.value, held.id, wires
     row.runnable, row.failures, row.denial, row.updated_at = True, 0, None, domain.clock()

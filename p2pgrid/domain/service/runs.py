@@ -96,16 +96,22 @@ async def on_data(
     return let
 
 
-async def settled(domain: Domain, let: LetOut, work: Callable[[Session, LetOut], T]) -> T:
-    """Do ``work`` in one transaction; a result that cannot be kept is none, and that the code ran is recorded."""
+async def settled(
+    domain: Domain, let: LetOut, work: Callable[[Session, LetOut], T], what: str, patience: float = 0.0
+) -> T:
+    """Do ``work`` in one transaction; a result that cannot be kept is none, and that the code ran is recorded.
+
+    While the database is away it waits ``patience`` seconds, and again so long to record a run without a result.
+    ``work`` must bear being done again after it was done.
+    """
     try:
-        return await domain.write(lambda session: work(session, let))
+        return await domain.insist(lambda session: work(session, let), what, patience)
     except Exception as error:
         if not let.report.ok:
             raise
         cause = error.cause if isinstance(error, P2PError) else type(error).__name__
         failed = LetOut(kept_back(let.report, "unavailable", f"The result could not be kept: {cause}"))
-        return await domain.write(lambda session: work(session, failed))
+        return await domain.insist(lambda session: work(session, failed), what, patience)
 
 
 def order_facts(domain: Domain, request: CodeRequest, side: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from p2pgrid.crypto import Random
@@ -34,6 +35,10 @@ CACHE_KIB: Final = 512
 WRITES: Final = "p2pgrid_writes"
 URLS: Final = "Write it as sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME."
 SERVER: Final = "Check that the database's server runs and is reached from here, and the settings in database_url."
+
+
+class DatabaseAway(StorageError):
+    """The database is not to be had now, and may be later: a server that is down, a lock, a full disk."""
 
 
 class Storage:
@@ -201,9 +206,16 @@ class Storage:
             cause = str(getattr(error, "orig", None) or type(error).__name__).splitlines()[0][:200]
             fix = None if self._url.get_backend_name() == "sqlite" else SERVER
             name = self._url.database or ""
-            raise StorageError(f"The database {name} cannot be used: {cause.rstrip('.')}.", fix=fix) from error
+            kind = DatabaseAway if _passes(error) else StorageError
+            raise kind(f"The database {name} cannot be used: {cause.rstrip('.')}.", fix=fix) from error
         except OSError as error:
             raise StorageError(f"The database cannot be opened: {error.strerror or error}.") from error
+
+
+def _passes(error: Exception) -> bool:
+    """Whether the same may go well later."""
+    passing = (OperationalError, InterfaceError, PoolTimeout, sqlite3.OperationalError)
+    return isinstance(error, passing) or bool(getattr(error, "connection_invalidated", False))
 
 
 def names_of(row: AssetRow) -> set[str]:

@@ -7,6 +7,9 @@ import sqlite3
 from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from p2pgrid import wire
 from p2pgrid.domain.runner import Limits
@@ -289,39 +292,109 @@ async def test_many_jobs_of_one_request_spend_it_once(owner: Any, scientist: Any
     assert (await actions(owner)).count("result.release") == 1
 
 
-@pytest.mark.parametrize("when", ["begin", "end"])
-async def test_a_job_goes_on_when_the_database_comes_back(owner: Any, scientist: Any, asset: str, when: str) -> None:
-    request = await approved(owner, scientist, asset, "print('done', flush=True); return 7")
-    state = {"begin": "running", "end": "finished"}[when]
-    storage = owner.service._domain.storage
-    with storage.write() as session:
-        away = f"BEFORE UPDATE ON jobs WHEN NEW.state = '{state}' BEGIN SELECT RAISE(ABORT, 'away'); END"
-        session.connection().exec_driver_sql(f"CREATE TRIGGER away {away}")
-        if when == "end":  # the result cannot be kept either, and the job cannot be told to have failed
-            away = "BEFORE UPDATE ON jobs WHEN NEW.state = 'failed' BEGIN SELECT RAISE(ABORT, 'away'); END"
-            session.connection().exec_driver_sql(f"CREATE TRIGGER away_too {away}")
+AWAY = "CREATE TRIGGER away BEFORE UPDATE ON jobs BEGIN INSERT INTO nowhere VALUES (1); END"
+"""No job can be changed: SQLite says what it says of a full disk, an error that may pass."""
+BACK = "DROP TRIGGER away"
+
+
+def database(person: Any, statement: str) -> None:
+    with person.service._domain.storage.write() as session:
+        session.connection().exec_driver_sql(statement)
+
+
+async def test_a_job_begins_when_the_database_comes_back(owner: Any, scientist: Any, asset: str) -> None:
+    request = await approved(owner, scientist, asset)
+    database(owner, AWAY)
     job = await start(scientist, request)
-    waiting = await scientist("job.wait", id=job["id"], seconds=1)
-    assert waiting["status"] == {"begin": "queued", "end": "running"}[when]
-    with storage.write() as session:
-        session.connection().exec_driver_sql("DROP TRIGGER away")
-        session.connection().exec_driver_sql("DROP TRIGGER IF EXISTS away_too")
+    assert (await scientist("job.wait", id=job["id"], seconds=1))["status"] == "queued"
+    database(owner, BACK)
     job = await ended(scientist, job)
-    assert job["status"] == {"begin": "finished", "end": "failed"}[when]
+    assert (job["status"], job["tries"]) == ("finished", 1)
+
+
+@pytest.mark.parametrize("side", ["data", "mock"])
+async def test_a_result_and_a_jobs_end_wait_for_the_database(owner: Any, scientist: Any, asset: str, side: str) -> None:
+    body = "import time; print('asleep', flush=True); time.sleep(0.3); return data.sum()"
+    request = await scientist.ask(asset, code=f"def f(data):\n    {body}\n", name="f")
+    request = await owner("request.approve", id=request["id"])
+    job = await start(scientist, request, on=side)
+    await running(owner, job)
+    database(owner, AWAY)
+    assert (await scientist("job.wait", id=job["id"], seconds=2))["status"] == "running"
+    database(owner, BACK)
+    job = await ended(scientist, job)
+    assert job["status"] == "finished"
+    assert job["seconds"] <= 2.0, "the wait is not told as time of the run"
+    if side == "data":
+        assert await scientist.result(job["execution"]) == 6
+        assert (await actions(owner)).count("result.release") == 1
+
+
+@pytest.mark.parametrize("state", ["running", "finished"])
+async def test_a_commit_whose_answer_is_lost_is_not_done_twice(
+    owner: Any, scientist: Any, asset: str, house: Any, state: str
+) -> None:
+    request = await approved(owner, scientist, asset)
+    lost: list[str] = []
+
+    def lose(_: Session) -> None:
+        with sqlite3.connect(house.folder / "domain.sqlite") as beside:
+            if not lost and beside.execute("SELECT count(*) FROM jobs WHERE state = ?", (state,)).fetchone()[0]:
+                lost.append(state)
+                raise OperationalError("COMMIT", {}, Exception("the server went away"))
+
+    event.listen(Session, "after_commit", lose)
+    try:
+        job = await ended(scientist, await start(scientist, request))
+    finally:
+        event.remove(Session, "after_commit", lose)
+    assert lost
+    assert (job["status"], job["tries"]) == ("finished", 1)
+    assert await scientist.result(job["execution"]) == 6
+    done = await actions(owner)
+    assert [done.count(action) for action in ("code.run.begin", "code.run", "result.release")] == [1, 1, 1]
+    held = await owner("request.get", id=request["id"])
+    assert (held["released"], held["failures"]) == (1, 0)
+
+
+async def test_a_fault_that_no_wait_mends_ends_the_job(owner: Any, scientist: Any, asset: str) -> None:
+    request = await approved(owner, scientist, asset)
+    database(owner, "CREATE TRIGGER never BEFORE INSERT ON executions BEGIN SELECT RAISE(ABORT, 'never /secret'); END")
+    job = await ended(scientist, await start(scientist, request))
+    assert (job["status"], job["error"]["code"]) == ("failed", "P2P-0603")
+    assert "secret" not in str(await scientist("job.get", id=job["id"]))
 
 
 async def test_a_node_closes_at_once_though_a_job_waits_for_the_database(
     owner: Any, scientist: Any, asset: str, house: Any
 ) -> None:
     request = await approved(owner, scientist, asset)
-    with owner.service._domain.storage.write() as session:
-        away = "BEFORE UPDATE ON jobs BEGIN SELECT RAISE(ABORT, 'away'); END"
-        session.connection().exec_driver_sql(f"CREATE TRIGGER away {away}")
+    database(owner, AWAY)
     job = await start(scientist, request)
     assert (await scientist("job.wait", id=job["id"], seconds=1))["status"] == "queued"
     async with asyncio.timeout(10):
         await house.close()
-    with sqlite3.connect(house.folder / "domain.sqlite") as database:
-        database.execute("DROP TRIGGER away")
-    scientist.service = await house.open()
-    assert (await ended(scientist, job))["status"] == "finished"
+    with sqlite3.connect(house.folder / "domain.sqlite") as beside:
+        beside.execute(BACK)
+    owner.service = scientist.service = await house.open()
+    job = await ended(scientist, job)
+    assert (job["status"], job["tries"]) == ("finished", 1)
+
+
+async def test_a_job_that_waits_for_the_database_is_cancelled_and_queued_again(
+    owner: Any, scientist: Any, asset: str
+) -> None:
+    body = "import time; print('asleep', flush=True); time.sleep(0.3); return data.sum()"
+    request = await approved(owner, scientist, asset, body)
+    job = await start(scientist, request)
+    await running(owner, job)
+    refused = "CREATE TRIGGER away BEFORE INSERT ON executions BEGIN INSERT INTO nowhere VALUES (1); END"
+    database(owner, refused)  # jobs can be changed, and the result cannot be kept
+    assert (await scientist("job.wait", id=job["id"], seconds=2))["status"] == "running"
+    assert (await scientist("job.cancel", id=job["id"]))["status"] == "cancelled"
+    assert (await ended(scientist, job))["status"] == "cancelled"
+    database(owner, BACK)
+    await scientist("job.retry", id=job["id"])
+    job = await ended(scientist, job)
+    assert (job["status"], job["tries"]) == ("finished", 2)
+    assert await scientist.result(job["execution"]) == 6
