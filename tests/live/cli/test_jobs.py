@@ -20,7 +20,7 @@ def mean(ages):
 def naps(ages):
     import time
     print("zzz", flush=True)
-    time.sleep(9 if ages.sum() == 1580 else 0)
+    time.sleep(120 if ages.sum() == 1580 else 0)
     return 1
 """
 
