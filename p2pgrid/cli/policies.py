@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2pgrid.errors import InvalidInput, NotFound
+from p2pgrid.errors import InvalidInput, NotFound, WrongUse
 
 if TYPE_CHECKING:
     from p2pgrid.client.policies import InputPolicy, OutputPolicy
@@ -28,6 +28,12 @@ class PolicyWishes:
     rules: tuple[str, ...] = ()
     output: str = ""
     made: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ``WrongUse`` for a limit beside a class."""
+        if self.output and self.limit != 1:
+            cause = "A class of your own decides itself how many results come out: --limit does nothing beside it."
+            raise WrongUse(cause, fix="Leave --limit out; give the class a number with --policy-arg NAME=JSON.")
 
     @property
     def names(self) -> set[str]:
@@ -132,6 +138,8 @@ def _rule(text: str) -> dict[str, Any]:
     rule: dict[str, Any] = {"kind": name}
     for part in filter(None, rest.split(",")):
         key, _, value = part.partition("=")
+        if key in rule:
+            raise InvalidInput(f"{text[:80]!r} says {key!r} twice.", fix="Say it once.")
         plain: Any = int(value) if value.isascii() and value.isdigit() else value
         rule[key] = value.split("+") if key == "by" else plain
     return rule

@@ -76,7 +76,7 @@ def publish(
             dataset.add_contributor(called.strip(), email.strip())
     said = {"description": about, "citation": citation, "url": url, "tags": None if tag is None else dataset.tags}
     changes = {key: value for key, value in said.items() if value} if replace else None
-    created = asyncio.run(_upload(place, dataset, out, changes))
+    created = asyncio.run(_upload(place, dataset, out, changes, renamed=bool(asset_name)))
     out.document({"node": place.label, "dataset": created})
     out.pairs({**created, "tags": _tags(created), "assets": assets_text(created), "contributors": None}, "published")
     if not created["tags"]:
@@ -93,8 +93,13 @@ def text_or_file(text: str | None) -> str | None:
         raise InvalidInput(f"{text[1:]!r} cannot be read: {error}.", fix="Give a text file.") from error
 
 
-async def _upload(place: Any, dataset: Dataset, out: Out, changes: dict[str, Any] | None) -> dict[str, Any]:
-    """Make it, or with ``changes`` the next version of the dataset of that name, of which those are said."""
+async def _upload(
+    place: Any, dataset: Dataset, out: Out, changes: dict[str, Any] | None, *, renamed: bool
+) -> dict[str, Any]:
+    """Make it, or with ``changes`` the next version of the dataset of that name, of which those are said.
+
+    An only asset goes on under the name that it has there, which requests and rules know, unless it is ``renamed``.
+    """
     import sys
 
     from p2pgrid.client.upload import upload
@@ -102,6 +107,10 @@ async def _upload(place: Any, dataset: Dataset, out: Out, changes: dict[str, Any
     async with visit(place) as client:
         await _must_be_owner(client.door)
         verb = "dataset.create" if changes is None else "dataset.replace"
+        if changes is not None and not renamed and len(dataset.assets) == 1:
+            there = shapes.read(shapes.dataset, await client.door.call("dataset.get", name=dataset.name))["assets"]
+            if len(there) == 1:
+                dataset.assets[0].name = there[0]["name"]
         try:
             raw = await upload(client.door, dataset, show=out.speaks and sys.stderr.isatty(), verb=verb)
         except Conflict as error:

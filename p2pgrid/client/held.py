@@ -15,6 +15,10 @@ NAMED: Final = 4
 """Assets of a dataset that are named in a table."""
 
 
+class NoValues(PrivateData, AttributeError):
+    """``PrivateData`` for ``pointer.mean``, where Python expects an ``AttributeError``, as ``hasattr`` does."""
+
+
 class AssetPointer(Shown):
     """Stands for private data that stays where it is: it can be passed to a function, and never be read."""
 
@@ -24,6 +28,19 @@ class AssetPointer(Shown):
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         raise PrivateData(f"The asset {self.name!r} is private: a pointer holds no values.")
+
+    __len__ = __iter__ = __getitem__ = __array__
+    __add__ = __sub__ = __mul__ = __truediv__ = __lt__ = __le__ = __gt__ = __ge__ = __array__
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise NoValues(
+            f"The asset {self.__dict__.get('name')!r} is private: a pointer holds no values, so no {name!r}."
+        )
 
     def fields(self) -> Mapping[str, Any]:
         """What it stands for."""

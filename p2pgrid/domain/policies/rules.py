@@ -7,8 +7,8 @@ released only if it keeps to each of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Final, get_args
 
 from p2pgrid.errors import InvalidInput
 
@@ -98,6 +98,10 @@ Rule = MinimumRows | MinimumCellCount | MaximumResultSize | NoAssetRows
 KINDS: Final = (MinimumRows.kind, MinimumCellCount.kind, MaximumResultSize.kind, NoAssetRows.kind)
 
 
+FIELDS: Final = {rule.kind: tuple(one.name for one in fields(rule)) for rule in get_args(Rule)}
+"""What each rule is made with."""
+
+
 def parse_rules(raw: Any) -> tuple[Rule, ...]:
     """Rules from a list of ``{"kind": ..., ...}``, each once.  Raises ``InvalidInput``."""
     if raw is None:
@@ -114,6 +118,11 @@ def all_rules(*groups: tuple[Rule, ...]) -> tuple[Rule, ...]:
 
 def _parse(raw: Any) -> Rule:
     kind = raw.get("kind") if isinstance(raw, dict) else None
+    known = FIELDS.get(kind) if isinstance(kind, str) else None
+    odd = sorted(str(key) for key in raw if key != "kind" and key not in known) if known is not None else []
+    if odd:
+        there = ", ".join(known or ()) or "no arguments"
+        raise InvalidInput(f"{kind} knows no {odd[0][:60]!r}.", fix=f"It takes {there}.")
     if kind == MinimumRows.kind:
         return MinimumRows(_number(raw, "least", 1))
     if kind == MinimumCellCount.kind:

@@ -236,7 +236,8 @@ async def _run(domain: Domain, who: Who, request: CodeRequest, values: Mapping[s
 def refuse_failed(domain: Domain, request: CodeRequest) -> None:
     """Raise ``PolicyRefused`` when too many runs on the private data ended without a result."""
     if request.failures >= domain.limits.failed_runs:
-        raise PolicyRefused(f"{request.failures} runs on the private data ended without a result.", fix=AGAIN)
+        fix = f"{AGAIN} A run that is still going on counts until it ends with one."
+        raise PolicyRefused(f"{request.failures} runs on the private data ended without a result.", fix=fix)
 
 
 def _begin(domain: Domain, session: Session, who: Who, request: CodeRequest, own: str) -> tuple[Rule, ...]:

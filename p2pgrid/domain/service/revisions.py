@@ -28,8 +28,8 @@ from p2pgrid.domain.states import Status, Verdict
 from p2pgrid.domain.storage import words
 from p2pgrid.domain.storage.catalogue import find
 from p2pgrid.domain.storage.database import names_of
-from p2pgrid.domain.storage.tables import AssetRow, DatasetRow, RequestRow
-from p2pgrid.errors import InvalidInput
+from p2pgrid.domain.storage.tables import AssetRow, DatasetRow, FloorRow, RequestRow
+from p2pgrid.errors import Conflict, InvalidInput
 
 OPEN: Final = (Status.PENDING.value, Status.APPROVED.value)
 """Requests that may still run."""
@@ -115,6 +115,7 @@ def sweep(session: Session, dataset: str | None = None) -> set[str]:
 
 def _replace(domain: Domain, session: Session, who: Who, row: DatasetRow, brought: Brought) -> tuple[Dataset, set[str]]:
     """The new version, and the files that nothing needs any more."""
+    _keep_floors(session, row, brought)
     version = row.version + 1
     present = {asset.name: asset for asset in row.assets if asset.retired is None}
     kept = {asset.id: present[asset.name] for asset in brought.assets if _same(present.get(asset.name), asset)}
@@ -140,6 +141,17 @@ def _replace(domain: Domain, session: Session, who: Who, row: DatasetRow, brough
     place(domain, fresh)
     session.refresh(row)
     return row.value(), gone
+
+
+def _keep_floors(session: Session, row: DatasetRow, brought: Brought) -> None:
+    """Refuse a version in which an asset with rules of its own is gone: under another name they would not hold."""
+    ruled = session.scalars(select(FloorRow.asset).where(FloorRow.dataset == row.id, FloorRow.asset != ""))
+    lost = sorted(set(ruled) - {asset.name for asset in brought.assets})
+    if lost:
+        raise Conflict(
+            f"Rules are set for the asset {lost[0]!r}, which the new version of {row.name!r} lacks.",
+            fix="Name the asset as before, or take its rules away first.",
+        )
 
 
 def _same(held: AssetRow | None, new: NewAsset) -> bool:

@@ -173,7 +173,7 @@ def failure(report: RunReport) -> P2PError:
     if report.failure in STOPPED:
         return LimitExceeded("The run on the private data was stopped at a limit; its owner can see which.")
     return RunFailed(
-        "The run on the private data ended without a result; its owner can see why.",
+        "The run on the private data ended without a result; its owner sees why in the request.",
         fix="Ask the data owner; an error's text may tell of the data, so it is not shown here.",
     )
 

@@ -127,6 +127,9 @@ def read_brought(domain: Domain, who: Who, args: Args) -> Brought:
         data = _upload(who, child.child("data"), an_id, "data", brought.uploads)
         mock = _upload(who, child.child("mock"), an_id, "mock", brought.uploads) if child.has("mock") else None
         name, about = child.label("name", MAX_NAME), child.text("description", MAX_TEXT, default="")
+        if mock is not None and (mock.size, mock.digest) == (data.size, data.digest):
+            fix = "Give another mock, or none."
+            raise InvalidInput(f"The mock of {name!r} is the private data itself, which everybody would see.", fix=fix)
         brought.assets.append(NewAsset(an_id, name, about, data, mock))
     if len({asset.name for asset in brought.assets}) < len(brought.assets):
         raise InvalidInput("Two assets of the dataset have the same name.")

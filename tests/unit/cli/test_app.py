@@ -33,6 +33,7 @@ COMMANDS = [
     ["jobs", "start"],
     ["jobs", "logs"],
     ["jobs", "wait"],
+    ["jobs", "result"],
     ["jobs", "cancel"],
     ["jobs", "retry"],
     ["audit", "show"],
@@ -103,6 +104,8 @@ def test_the_version() -> None:
         ["requests", "deny", "3f2a"],
         ["requests", "frobnicate", "3f2a", "more"],
         ["search", "digits", "--nope"],
+        ["requests", "3f2a"],
+        ["jobs", "frobnicate"],
     ],
     ids=" ".join,
 )
@@ -119,10 +122,54 @@ def test_wrong_use_is_one_message_with_a_code(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["requests", "aprove", "3f2a"], "approve"),
+        (["jobs", "strat", "3f2a"], "start"),
+        (["audit", "verfy"], "verify"),
+        (["accounts", "logut"], "logout"),
+        (["datasets", "shwo", "digits"], "show"),
+        (["datasets", "shwo"], "show"),
+    ],
+)
+def test_a_slip_of_the_hand_in_a_command_is_told(words: list[str], meant: str) -> None:
+    done = CliRunner().invoke(app, words)
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    cause, fix = done.stderr.splitlines()
+    assert cause == f"error[P2P-0900]: No such command '{words[1]}'."
+    assert fix.startswith(f"fix: Did you mean '{meant}'? Look at: p2pgrid {words[0]} --help")
+    assert ("or write: p2pgrid datasets list shwo" in fix) is (words[0] == "datasets")
+
+
+def test_a_word_like_no_command_is_what_the_usual_command_takes(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["datasets", "Bob", "--home", str(tmp_path)])
+
+    assert done.stderr.startswith("error[P2P-0023]: 'Bob' is none of your own nodes")
+
+
+def test_a_limit_beside_a_class_of_ones_own_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("def f(x):\n    return 1\n\nclass P(CustomOutputPolicy):\n    pass\n")
+    words = [f"{tmp_path}/a.py:f", "--to", "192.0.2.7:8080", "--dataset", "ages"]
+    done = CliRunner().invoke(app, ["submit", *words, "--output-policy", f"{tmp_path}/a.py:P", "--limit", "3"])
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("error[P2P-0900]: A class of your own decides itself how many results come out")
+
+
+def test_a_run_on_the_mock_takes_no_values() -> None:
+    done = CliRunner().invoke(app, ["jobs", "start", "3f2a", "--mock", "--value", "factor=3"])
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error[P2P-0900]: A run on the mock takes the examples")
+
+
+@pytest.mark.parametrize(
     ("line", "offered"),
     [
         ("p2pgrid sea", ["search"]),
         ("p2pgrid datasets ", ["list", "show", "update", "delete"]),
+        ("p2pgrid requests aprove ", []),
         ("p2pgrid id --node ", ["Alice", "Bob"]),
     ],
 )

@@ -29,7 +29,9 @@ def test_rules_in_words() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["", "Nothing", "MinimumRows", "MinimumRows=x", "MinimumRows=0", "MinimumRows:most=3"])
+@pytest.mark.parametrize("text", ["", "Nothing", "MinimumRows", "MinimumRows=x", "MinimumRows=0", "MinimumRows:most=3",
+    "MinimumRows:least=3,most=4", "MinimumCellCount:least=5,bye=region", "MinimumRows:least=5,least=2", "NoAssetRows=5"]
+)  # fmt: skip
 def test_what_is_no_rule(text: str) -> None:
     with pytest.raises(InvalidInput):
         read_rules([text])

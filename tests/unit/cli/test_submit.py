@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pgrid.cli.submit import advice, bind, read_function
+from p2pgrid.cli.submit import advice, bind, call_inputs, hints, read_function
+from p2pgrid.cli.where import Login, Target
 from p2pgrid.domain.review import review
 from p2pgrid.errors import BadCode, InvalidInput, NotFound
 
@@ -111,3 +112,30 @@ def test_who_was_stopped_at_a_time_limit_of_the_mock_may_go_on_to_the_data() -> 
     assert "submit again" in advice({"ok": False, "failure": "error"})
     for failure in ("time", "cpu"):
         assert "Runs on the data have more time" in advice({"ok": False, "failure": failure})
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept"),
+    [
+        ("would be released", []),
+        ("would be kept back: NoAssetRows.", ["On the mock, its result would be kept back: NoAssetRows."]),
+        (None, []),
+    ],
+)
+def test_who_submitted_reads_what_to_type_next(policy: str | None, kept: list[str]) -> None:
+    request = {"id": "3f2a" * 8, "mock_run": {"policy": policy}, "values": ["factor", "n"]}
+    there = Target(None, "Bob's", Login("a@b.org"), None)
+
+    *before, last = hints(request, there)
+    assert before == kept
+    options = """--on 'Bob'"'"'s' --email a@b.org --value factor=... --value n=..."""
+    assert last == f"When it is approved: p2pgrid result 3f2a3f2a {options}"
+
+
+def test_the_arguments_of_a_call_are_assets_and_values_of_ones_own() -> None:
+    request = {"name": "scaled", "inputs": {"ages": "1" * 32}, "values": ["factor"]}
+
+    assert set(call_inputs(request, {"factor": 3})) == {"ages", "factor"}
+    assert call_inputs({**request, "values": []}, {}) == {"ages": {"asset": "1" * 32}}
+    with pytest.raises(InvalidInput, match="value of your own for factor"):
+        call_inputs(request, {})

@@ -108,6 +108,16 @@ def test_a_huge_array_is_described_and_not_printed() -> None:
     assert shown == {"kind": "numpy", "dtype": "float64", "shape": [values.MAX_JSON_ITEMS + 1], "omitted": True}
 
 
+def test_many_bytes_are_described_and_not_printed(tmp_path: Path) -> None:
+    assert values.as_text(b"x" * 200) == repr(b"x" * 200)
+    shown = values.as_text(b"\x89PNG" + bytes(100_000))
+    assert shown.startswith("100,004 bytes, the first: b'\\x89PNG")
+    assert shown.endswith("; write it with --out FILE")
+    assert len(shown) < 300
+    values.save(b"x" * 5000, tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text() == repr(b"x" * 5000)
+
+
 def test_a_long_text_is_shortened_on_the_terminal() -> None:
     assert len(values.as_text("x" * 1_000_000)) < values.TEXT_SIZE + 100
 

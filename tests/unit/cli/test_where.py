@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pgrid.cli.where import Place, ask_password, find_place, own_place
+from p2pgrid.cli.where import Place, Target, address, ask_password, find_place, own_place, start_again
 from p2pgrid.errors import BadAddress, NoBootstrap, UnknownNode, WrongUse
 from p2pgrid.home import Home, RunState
 
@@ -57,6 +57,24 @@ async def test_an_own_node_that_is_down(tmp_path: Path) -> None:
     Home("Bob", tmp_path).config.write_text("")
     with pytest.raises(UnknownNode, match="p2pgrid launch Bob"):
         await find_place("Bob", tmp_path)
+
+
+def test_a_name_with_blanks_is_quoted_where_it_is_to_be_typed(tmp_path: Path) -> None:
+    home = Home("My node", tmp_path)
+    home.identity()
+    home.config.write_text("")
+    assert start_again(home) == "Start it with: p2pgrid launch 'My node'"
+
+
+@pytest.mark.parametrize("on", ["192.0.2.7:8080", "http://192.0.2.7:8080", "ab" * 20])
+def test_an_address_that_leads_there_from_anywhere_is_told_on(on: str, tmp_path: Path) -> None:
+    assert address(Target(None, on, None, tmp_path)) == on
+
+
+@pytest.mark.parametrize("target", [("Bob", None), (None, "Bob"), (None, None)])
+def test_an_own_node_is_told_on_by_its_url(target: tuple[str | None, str | None], tmp_path: Path) -> None:
+    with up(tmp_path, "Bob"):
+        assert address(Target(*target, None, tmp_path)) == "http://127.0.0.1:7"
 
 
 async def test_a_gateway_is_no_domain(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,16 @@ def test_for_everybody_else_data_is_a_pointer_that_holds_no_values() -> None:
     with pytest.raises(PrivateData):
         np.mean(pointer)  # type: ignore[call-overload]
     assert "ages" in repr(pointer)
+    touches: list[Callable[[Any], Any]] = [
+        lambda data: data.mean(), len, list, sum, lambda data: data[0], lambda data: data + 1, lambda data: data > 1,
+    ]  # fmt: skip
+    for touch in touches:
+        with pytest.raises(PrivateData, match="holds no values"):
+            touch(pointer)
+    assert pointer
+    assert not hasattr(pointer, "mean")
+    assert not hasattr(pointer, "_ipython_display_")
+    assert copy.copy(pointer).asset_id == pointer.asset_id
 
 
 def test_an_asset_without_mock_says_so() -> None:

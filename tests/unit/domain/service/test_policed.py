@@ -311,7 +311,9 @@ async def test_rules_are_set_seen_and_taken_away(owner: Any, scientist: Any, dat
         await owner("rules.set", dataset=an_id, asset="nothing", rules=[])
     with pytest.raises(NotAllowed):
         await scientist("rules.set", dataset=an_id, rules=[])
-    for odd in ([{"kind": "Nothing"}], [{"kind": "MinimumRows"}], "NoAssetRows", [{"kind": "NoAssetRows"}] * 17):
+    unknown = [{"kind": "MinimumCellCount", "least": 5, "bye": ["region"]}], [{"kind": "NoAssetRows", "least": 5}]
+    none = [{"kind": "Nothing"}], [{"kind": "MinimumRows"}], "NoAssetRows", [{"kind": "NoAssetRows"}] * 17
+    for odd in (*none, *unknown):
         with pytest.raises(InvalidInput):
             await owner("rules.set", dataset=an_id, rules=odd)
     await owner("rules.set", dataset=an_id, rules=[{"kind": "NoAssetRows"}])

@@ -13,9 +13,11 @@ from p2pgrid.errors import Conflict, InvalidInput, NotAllowed, NotFound, TooLarg
 FIRST, SECOND = np.array([1, 2, 3]), np.array([10, 20, 30])
 
 
-async def replaced(owner: Any, name: str = "my dataset", data: Any = SECOND, mock: Any = None, **more: Any) -> Any:
+async def replaced(
+    owner: Any, name: str = "my dataset", data: Any = SECOND, mock: Any = None, title: str = "my asset", **more: Any
+) -> Any:
     mock = np.array([1, 1, 1]) if mock is None else mock
-    asset = {"name": "my asset", "data": await owner.stage(data), "mock": await owner.stage(mock), **more}
+    asset = {"name": title, "data": await owner.stage(data), "mock": await owner.stage(mock), **more}
     return await owner("dataset.replace", name=name, assets=[asset])
 
 
@@ -45,6 +47,25 @@ async def test_an_asset_with_the_same_bytes_stays_the_same_asset(owner: Any, hou
     assert (len(held_files(house)), list((house.folder / "assets" / "staging").iterdir())) == (2, [])
     other_mock = await replaced(owner, data=FIRST, mock=np.array([9, 9, 9]))
     assert other_mock["assets"][0]["id"] != before["assets"][0]["id"]
+
+
+async def test_a_new_version_takes_no_asset_from_under_its_rules(owner: Any) -> None:
+    dataset = await owner.publish()
+    await owner("rules.set", dataset=dataset["id"], asset="my asset", rules=[{"kind": "MinimumRows", "least": 3}])
+    with pytest.raises(Conflict, match="Rules are set for the asset 'my asset'"):
+        await replaced(owner, name="my dataset", title="another name")
+    assert (await replaced(owner))["version"] == 2
+    await owner("rules.set", dataset=dataset["id"], asset="my asset", rules=[])
+    assert (await replaced(owner, title="another name"))["version"] == 3
+
+
+async def test_the_data_itself_is_no_mock(owner: Any, house: Any) -> None:
+    with pytest.raises(InvalidInput, match="is the private data itself"):
+        await owner.publish(data=FIRST, mock=FIRST)
+    await owner.publish()
+    with pytest.raises(InvalidInput, match="is the private data itself"):
+        await replaced(owner, data=SECOND, mock=SECOND)
+    assert [dataset["version"] for dataset in await owner("dataset.list")] == [1]
 
 
 async def test_old_requests_go_on_with_the_version_they_were_written_for(
