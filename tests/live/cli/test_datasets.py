@@ -36,9 +36,10 @@ def test_a_folder_is_published_asked_about_replaced_and_deleted(grid: Any, tmp_p
     assert asked["mock_run"]["ok"], asked
 
     other = scans(tmp_path / "next", "c\n")
-    newer = ("publish", other, "--name", "scans", "--asset-name", "scans", "--mock", mock, "--node", "Bob", "--replace")
+    newer = ("publish", other, "--name", "scans", "--mock", mock, "--node", "Bob", "--replace")
     replaced = grid.json(*newer, "--description", "# Scans\n\nof *brains*")["dataset"]
     assert (replaced["version"], replaced["tags"]) == (2, ["mri"])
+    assert [asset["name"] for asset in replaced["assets"]] == ["scans"], "an only asset keeps its name, and its rules"
     assert "version 2" in grid.json("requests", "show", asked["id"], "--node", "Bob")["request"]["note"]
     shown = grid("datasets", "show", "scans", "--node", "Bob")
     assert "brains" in shown.out
