@@ -5,11 +5,13 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 nothing found, 4 not reachable in t
 
 from __future__ import annotations
 
+import difflib
 import errno
 import json
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -22,6 +24,8 @@ from p2pgrid.errors import InternalError, InvalidInput, NotAllowed, NotLoggedIn,
 DEBUG_VARIABLE: Final = "P2PGRID_DEBUG"
 PROGRAM: Final = "p2pgrid"
 INTERRUPTED: Final = 130
+LIKE: Final = 0.75
+"""How like a command's name a word must be, from 0 to 1, to be taken for a slip of the hand."""
 NEEDS: Final = re.compile(r"^[a-z]+\.[a-z_]+ needs ")
 """How a node begins to say what a call needs: with the call's name on the link, which no person knows."""
 PIPE_CLOSED: Final = 141
@@ -56,9 +60,21 @@ class Listing(TyperGroup):
         """Put the usual command where no other one of the group is named."""
         named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
         if not named and not ctx.resilient_parsing:  # a shell that completes words asks for the commands
+            if args and not args[0].startswith("-"):
+                self._refuse_slip(str(ctx.command_path), args[0])
             args = [self.usual, *args]
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed
+
+    def _refuse_slip(self, group: str, word: str) -> None:
+        """Raise ``WrongUse`` for a word that the usual command cannot mean, or that looks like another command."""
+        takes = any(param.param_type_name == "argument" for param in self.commands[self.usual].params)
+        like = difflib.get_close_matches(word, self.commands, n=1, cutoff=LIKE)
+        if takes and not like:
+            return
+        meant = f"Did you mean {like[0]!r}? " if like else ""
+        else_ = f", or write: {group} {self.usual} {shlex.quote(word)}" if takes else ""
+        raise WrongUse(f"No such command {word[:80]!r}.", fix=f"{meant}Look at: {group} --help{else_}")
 
 
 class Showing(Listing):

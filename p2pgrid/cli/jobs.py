@@ -13,9 +13,11 @@ from p2pgrid.cli import options as opt
 from p2pgrid.cli import shapes
 from p2pgrid.cli.ending import Listing
 from p2pgrid.cli.output import Out, short_id, short_time
+from p2pgrid.cli.policies import pairs
 from p2pgrid.cli.requests import get_request
+from p2pgrid.cli.submit import OutFile, Values, call_inputs, give
 from p2pgrid.cli.where import Target, login_as, visit_target
-from p2pgrid.errors import NotFound, NothingFound, NotInTime, from_wire
+from p2pgrid.errors import NotFound, NothingFound, NotInTime, Pending, WrongUse, from_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +27,16 @@ if TYPE_CHECKING:
 LIST_EXAMPLES: Final = opt.examples("p2pgrid jobs", "p2pgrid jobs list --on 192.0.2.7:8080 --email a@b.org")
 SHOW_EXAMPLES: Final = opt.examples("p2pgrid jobs show 3f2a")
 START_EXAMPLES: Final = opt.examples(
-    "p2pgrid jobs start 3f2a --on 192.0.2.7:8080 -e a@b.org", "p2pgrid jobs start 3f2a --mock --on Bob -e a@b.org"
+    "p2pgrid jobs start 3f2a --on 192.0.2.7:8080 -e a@b.org",
+    "p2pgrid jobs start 3f2a --value factor=3 --on Bob -e a@b.org",
+    "p2pgrid jobs start 3f2a --mock --on Bob -e a@b.org",
 )
 LOGS_EXAMPLES: Final = opt.examples("p2pgrid jobs logs 3f2a", "p2pgrid jobs logs 3f2a --follow")
 WAIT_EXAMPLES: Final = opt.examples("p2pgrid jobs wait 3f2a --timeout 600 --on Bob -e a@b.org")
+RESULT_EXAMPLES: Final = opt.examples(
+    "p2pgrid jobs result 5c01 --on 192.0.2.7:8080 -e a@b.org",
+    "p2pgrid jobs result 5c01 --on Bob -e a@b.org --out mean.npy",
+)
 CANCEL_EXAMPLES: Final = opt.examples("p2pgrid jobs cancel 3f2a")
 RETRY_EXAMPLES: Final = opt.examples("p2pgrid jobs retry 3f2a --on Bob -e a@b.org")
 MOST: Final = 1000
@@ -37,7 +45,7 @@ STEP: Final = 1
 JobId = Annotated[str, typer.Argument(help="The job's id, or the beginning of it.", metavar="JOB")]
 
 app = typer.Typer(
-    cls=Listing, help="Jobs: list (the default), show, start, logs, wait, cancel, retry.", epilog=LIST_EXAMPLES
+    cls=Listing, help="Jobs: list (the default), show, start, logs, wait, result, cancel, retry.", epilog=LIST_EXAMPLES
 )
 
 
@@ -116,6 +124,7 @@ def retry(
 def start(
     request: opt.RequestId,
     mock: Annotated[bool, typer.Option("--mock", help="On the mock, to see what it prints.")] = False,
+    value: Values = None,
     node: opt.Node = None,
     on: opt.On = None,
     email: opt.Email = None,
@@ -124,12 +133,20 @@ def start(
 ) -> None:
     """Queue a run of an approved request, and return at once.
 
-    Its result is got with: p2pgrid result REQUEST, when it is finished.
+    Its result is got with: p2pgrid jobs result JOB, when it is finished.
     """
-    out = Out(as_json=as_json)
+    if mock and value:
+        fix = "Leave --value out, or --mock."
+        raise WrongUse("A run on the mock takes the examples that the request gives, and no values.", fix=fix)
+    own = pairs(value or [])
+    out, target = Out(as_json=as_json), Target(node, on, login_as(email), home)
     with out.working("Telling the node"):
-        job = asyncio.run(_start(request, Target(node, on, login_as(email), home), mock=mock))
+        job = asyncio.run(_start(request, target, own, mock=mock))
     _print(out, job)
+    given = f"{job['id'][:8]}{target.words}"
+    out.note(f"Wait for its end: p2pgrid jobs wait {given}")
+    then = "see what it printed: p2pgrid jobs logs" if mock else "get its result: p2pgrid jobs result"
+    out.note(f"Then {then} {given}")
 
 
 @app.command("logs", epilog=LOGS_EXAMPLES)
@@ -168,6 +185,27 @@ def wait(
     _print(out, found)
 
 
+@app.command("result", epilog=RESULT_EXAMPLES)
+def result(
+    job: JobId,
+    file: OutFile = None,
+    node: opt.Node = None,
+    on: opt.On = None,
+    email: opt.Email = None,
+    home: opt.HomeFolder = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Get the result that this very job released; nothing runs again."""
+    from p2pgrid.cli import values
+
+    if file is not None:
+        values.check_writable(file)
+    out, target = Out(as_json=as_json), Target(node, on, login_as(email), home)
+    with out.working("Asking the node"):
+        found, answer = asyncio.run(_result(job, target))
+    give(out, found["request"], found["function"], answer, file)
+
+
 def _tell(verb: str | None, job: str, target: Target, out: Out) -> None:
     with out.working("Asking the node"):
         found = asyncio.run(_one(verb, job, target))
@@ -194,11 +232,10 @@ async def _one(verb: str | None, job: str, target: Target) -> dict[str, Any]:
         return shapes.read(shapes.job, await client.door.call(verb, id=found["id"])) if verb else found
 
 
-async def _start(request: str, target: Target, *, mock: bool) -> dict[str, Any]:
+async def _start(request: str, target: Target, own: dict[str, Any], *, mock: bool) -> dict[str, Any]:
     async with visit_target(target) as client:
         found = await get_request(client.door, request)
-        inputs = {name: {"asset": an_id} for name, an_id in found["inputs"].items()}
-        side = "mock" if mock else "data"
+        side, inputs = ("mock", {}) if mock else ("data", call_inputs(found, own))
         return shapes.read(shapes.job, await client.door.call("job.start", id=found["code_id"], inputs=inputs, on=side))
 
 
@@ -227,6 +264,22 @@ async def _wait(job: str, target: Target, timeout: float, progress: Callable[[st
             seconds = min(STEP, math.ceil(left))
             found = shapes.read(shapes.job, await client.door.call("job.wait", id=found["id"], seconds=seconds))
         return found
+
+
+async def _result(job: str, target: Target) -> tuple[dict[str, Any], Any]:
+    """A job and what it released.  Raises ``Pending``, ``NotFound``, or what the job ended with."""
+    async with visit_target(target) as client:
+        found = await get_job(client.door, job)
+        given = f"{found['id'][:8]}{target.words}"
+        if found["status"] in ("queued", "running"):
+            fix = f"Wait for its end: p2pgrid jobs wait {given}"
+            raise Pending(f"The job {found['function']} is {found['status']}: it has no result yet.", fix=fix)
+        if found["status"] != "finished":
+            raise from_wire(found["error"])
+        if found["execution"] is None:
+            fix = f"See what it printed: p2pgrid jobs logs {given}"
+            raise NotFound(f"The job {found['function']} ran on the {found['on']} and released nothing.", fix=fix)
+        return found, await client.door.read_result(found["execution"])
 
 
 def _progress(job: dict[str, Any]) -> str:

@@ -13,8 +13,17 @@ import typer
 from p2pgrid.cli import options as opt
 from p2pgrid.cli import people, shapes
 from p2pgrid.cli.output import Out, count_text, short_id, short_time
-from p2pgrid.cli.where import KEY_VARIABLE, Target, ask_password, awaited, login_as, typed_password, visit_target
-from p2pgrid.errors import NothingFound, WrongUse
+from p2pgrid.cli.where import (
+    KEY_VARIABLE,
+    Target,
+    address,
+    ask_password,
+    awaited,
+    login_as,
+    typed_password,
+    visit_target,
+)
+from p2pgrid.errors import NotFound, NothingFound, WrongUse
 
 NEW_PASSWORD_VARIABLE: Final = "P2PGRID_NEW_PASSWORD"  # noqa: S105 - its name, not its value
 
@@ -147,12 +156,15 @@ def reset(
     as_json: opt.Json = False,
 ) -> None:
     """Make a code with which somebody who forgot their password chooses a new one, once."""
-    done = asyncio.run(_call(Target(node, on, login_as(email), home), "account.reset", account=account))
+    target = Target(node, on, login_as(email), home)
+    done = asyncio.run(_call(target, "account.reset", account=account))
     shown = shapes.read(lambda raw: {"email": str(raw["email"]), "code": str(raw["code"]), "hours": raw["hours"]}, done)
     out = Out(as_json=as_json)
     out.document(shown)
     out.pairs(shown, "reset")
-    out.note("The code is shown this once: hand it over by a safe way. They then say: p2pgrid accounts password --code")
+    out.note("The code is shown this once: hand it over by a safe way. They then say:")
+    theirs = f"--on {address(target)} --email {shlex.quote(shown['email'])}"
+    out.note(f"p2pgrid accounts password --code {theirs}")
 
 
 @app.command("password", epilog=PASSWORD_EXAMPLES)
@@ -349,7 +361,11 @@ async def _log_out(target: Target, account: str | None, session: str | None) -> 
             return shapes.read(lambda raw: int(raw["ended"]), done)
         found = shapes.read_list(shapes.session, await client.door.call("session.list", account=account))
         ids = [one["id"] for one in found if one["id"].startswith(session)]
-        if len(ids) != 1:
-            raise WrongUse(f"{len(ids) or 'No'} sessions have an id that starts with {session!r}.")
+        if not ids:
+            fix = "List them: p2pgrid accounts sessions"
+            raise NotFound(f"No sessions have an id that starts with {session[:40]!r}.", fix=fix)
+        if len(ids) > 1:
+            cause = f"{len(ids)} sessions have an id that starts with {session[:40]!r}."
+            raise WrongUse(cause, fix="Give more of the id.")
         await client.door.call("session.end", id=ids[0])
         return 1

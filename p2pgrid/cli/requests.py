@@ -140,7 +140,7 @@ def ready(
     with out.working("Asking the node"):
         found, value = asyncio.run(_ready(request, target))
     out.document({"request": found["id"], "function": found["name"], "result": values.as_json(value)})
-    out.line(values.as_text(value), lines=True)
+    out.line(values.as_text(value, "see all with --json"), lines=True)
 
 
 @app.command("deny", epilog=DENY_EXAMPLES)

@@ -63,7 +63,8 @@ def set_(
 
     MinimumRows, MinimumCellCount, MaximumResultSize, NoAssetRows. They hold for every run from now on.
     """
-    _change(dataset, read_rules(rules), asset, Target(node, on, login_as(email), home), as_json)
+    out, target = Out(as_json=as_json), Target(node, on, login_as(email), home)
+    _print(out, _change(out, dataset, read_rules(rules), asset, target)[1])
 
 
 @app.command("clear", epilog=CLEAR_EXAMPLES)
@@ -77,14 +78,17 @@ def clear(
     as_json: opt.Json = False,
 ) -> None:
     """Take the rules of a dataset away; those of requests stay."""
-    _change(dataset, [], asset, Target(node, on, login_as(email), home), as_json)
+    out, target = Out(as_json=as_json), Target(node, on, login_as(email), home)
+    name, left = _change(out, dataset, [], asset, target)
+    out.line(f"The rules of {name}{f'/{asset}' if asset else ''} are cleared.")
+    _print(out, left)
 
 
-def _change(dataset: str, rules: list[dict[str, Any]], asset: str, target: Target, as_json: bool) -> None:
-    out = Out(as_json=as_json)
+def _change(
+    out: Out, dataset: str, rules: list[dict[str, Any]], asset: str, target: Target
+) -> tuple[str, list[dict[str, Any]]]:
     with out.working("Telling the node"):
-        found = asyncio.run(_set(dataset, rules, asset, target))
-    _print(out, found)
+        return asyncio.run(_set(dataset, rules, asset, target))
 
 
 def _print(out: Out, found: list[dict[str, Any]]) -> None:
@@ -104,9 +108,12 @@ async def _list(target: Target) -> list[dict[str, Any]]:
         return shapes.read_list(shapes.rules, await client.door.call("rules.list"))
 
 
-async def _set(dataset: str, rules: list[dict[str, Any]], asset: str, target: Target) -> list[dict[str, Any]]:
+async def _set(
+    dataset: str, rules: list[dict[str, Any]], asset: str, target: Target
+) -> tuple[str, list[dict[str, Any]]]:
+    """The dataset's name, and all rules that are set at the node now."""
     async with visit_target(target) as client:
         held = shapes.read_list(shapes.dataset, await client.door.call("dataset.list"))
         picked = pick_dataset(held, dataset)
         answer = await client.door.call("rules.set", dataset=picked["id"], asset=asset, rules=rules)
-        return shapes.read_list(shapes.rules, answer)
+        return str(picked["name"]), shapes.read_list(shapes.rules, answer)

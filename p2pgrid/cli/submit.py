@@ -37,6 +37,14 @@ RESULT_EXAMPLES: Final = opt.examples(
     "p2pgrid result 3f2a --on 192.0.2.7:8080 -e a@b.org --wait --out mean.npy",
     "p2pgrid result 3f2a --on 192.0.2.7:8080 -e a@b.org --value factor=3",
 )
+Values = Annotated[
+    list[str] | None,
+    typer.Option("--value", help="A value of your own that the function asks for.", metavar="PARAM=VALUE"),
+]
+OutFile = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Write it here: .npy .json .csv .parquet .txt .bin", metavar="FILE"),
+]
 PRINTED: Final = 1_000
 """Characters of what a function printed that are shown when it is submitted; 'requests show' shows all."""
 POLL_FIRST: Final = 0.2
@@ -102,8 +110,16 @@ def submit(
     if failed:
         out.note(advice(run) + (f" What it printed:\n{said}" if said else ""), lines=True)
     if not failed or run.get("failure") in TIME:
-        login = f" --email {email}" if email else ""
-        out.note(f"When it is approved: p2pgrid result {request['id'][:8]} --on {to}{login}")
+        for hint in hints(request, Target(None, to, person, home)):
+            out.note(hint)
+
+
+def hints(request: dict[str, Any], target: Target) -> list[str]:
+    """What to tell the author of a new request: that its policy may let nothing out, and what to type next."""
+    policy = shapes.text((request["mock_run"] or {}).get("policy"))
+    kept = [f"On the mock, its result {policy}"] if policy.startswith("would be kept") else []
+    own = "".join(f" --value {name}=..." for name in request["values"])
+    return [*kept, f"When it is approved: p2pgrid result {request['id'][:8]}{target.words}{own}"]
 
 
 def advice(run: dict[str, Any]) -> str:
@@ -123,14 +139,8 @@ def result(
     email: opt.Email = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the owner's verdict, until --timeout.")] = False,
     timeout: Annotated[float, opt.timeout("Seconds to wait for the verdict.")] = 300,
-    value: Annotated[
-        list[str] | None,
-        typer.Option("--value", help="A value of your own that the function asks for.", metavar="PARAM=VALUE"),
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Write it here: .npy .json .csv .parquet .txt .bin", metavar="FILE"),
-    ] = None,
+    value: Values = None,
+    file: OutFile = None,
     home: opt.HomeFolder = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -146,14 +156,32 @@ def result(
     with out.working("Waiting for the result"):
         own = pairs(value or [])
         found, answer = asyncio.run(_result(request, target, timeout if wait else None, own))
+    give(out, found["id"], found["name"], answer, file)
+
+
+def give(out: Out, request: str, function: str, answer: Any, file: Path | None) -> None:
+    """Print a result, or write it to a file.  Raises ``CannotWrite``."""
+    from p2pgrid.cli import values
+
     if file is not None:
         values.save(answer, file)
-    document = {"request": found["id"], "function": found["name"], "result": values.as_json(answer)}
+    document = {"request": request, "function": function, "result": values.as_json(answer)}
     out.document({**document, "file": str(file) if file else None})
     if file is None:
         out.line(values.as_text(answer), lines=True)
     else:
-        out.line(f"{found['name']}: written to {file}")
+        out.line(f"{function}: written to {file}")
+
+
+def call_inputs(request: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call: the assets of a request, and values of one's own.  Raises ``InvalidInput``."""
+    from p2pgrid.client.policies import value_wire
+
+    if missing := [name for name in request["values"] if name not in own]:
+        fix = f"Add --value {missing[0]}=VALUE."
+        raise InvalidInput(f"{request['name']} needs a value of your own for {', '.join(missing)}.", fix=fix)
+    assets = {name: {"asset": an_id} for name, an_id in request["inputs"].items()}
+    return {**assets, **{name: {"value": value_wire(value)} for name, value in own.items()}}
 
 
 def read_function(wanted: str) -> ReviewedCode:
@@ -267,17 +295,12 @@ async def _send(client: DomainClient, code: ReviewedCode, inputs: dict[str, str]
 
 async def _result(request: str, target: Target, wait: float | None, own: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     from p2pgrid.client.door import RUN_TIMEOUT
-    from p2pgrid.client.policies import value_wire
 
     async with visit_target(target) as client:
         found = await get_request(client.door, request)
         if wait is not None:
             found = await _verdict(client, found, wait)
-        inputs: dict[str, Any] = {name: {"asset": an_id} for name, an_id in found["inputs"].items()}
-        inputs |= {name: {"value": value_wire(value)} for name, value in own.items()}
-        if missing := [name for name in found["values"] if name not in own]:
-            fix = f"Add --value {missing[0]}=VALUE."
-            raise InvalidInput(f"{found['name']} needs a value of your own for {', '.join(missing)}.", fix=fix)
+        inputs = call_inputs(found, own)
         try:
             answer = await client.door.call("code.call", timeout=RUN_TIMEOUT, id=found["code_id"], inputs=inputs)
         except Pending as error:

@@ -12,7 +12,7 @@ from p2pgrid.cli import shapes
 from p2pgrid.cli.ending import Listing
 from p2pgrid.cli.output import Out, short_id, short_time
 from p2pgrid.cli.where import Target, login_as, visit_target
-from p2pgrid.errors import NothingFound, WrongUse
+from p2pgrid.errors import NotFound, NothingFound, WrongUse
 
 LIST_EXAMPLES: Final = opt.examples(
     "p2pgrid notifications --node Bob",
@@ -136,6 +136,10 @@ async def _mark(target: Target, notification: str | None) -> int:
             raw = (await client.door.call("notification.list", limit=1000))["notifications"]
             found = [one["id"] for one in shapes.read_list(shapes.notification, raw)]
             ids = [one for one in found if one.startswith(notification)]
-            if len(ids) != 1:
-                raise WrongUse(f"{len(ids) or 'No'} notifications have an id that starts with {notification!r}.")
+            if not ids:
+                fix = "List them: p2pgrid notifications list"
+                raise NotFound(f"No notifications have an id that starts with {notification[:40]!r}.", fix=fix)
+            if len(ids) > 1:
+                cause = f"{len(ids)} notifications have an id that starts with {notification[:40]!r}."
+                raise WrongUse(cause, fix="Give more of the id.")
         return shapes.read(lambda raw: int(raw["unread"]), await client.door.call("notification.read", ids=ids))

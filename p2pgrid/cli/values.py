@@ -19,16 +19,31 @@ MAX_JSON_ITEMS: Final = 1_000_000
 """Numbers that a JSON document may hold; a larger array is described, and goes to a file with --out."""
 TEXT_ROWS: Final = 20
 TEXT_SIZE: Final = 20_000
+SHOWN_BYTES: Final = 200
+"""Bytes that are printed whole."""
+FIRST_BYTES: Final = 40
+"""Bytes that are printed of more."""
 NOTHING: Final = ("NaTType", "NAType")
 """What pandas calls a gap."""
 
 
-def as_text(value: Any) -> str:
-    """A value as a person reads it, shortened when it is long."""
+def as_text(value: Any, rest: str = "write it with --out FILE") -> str:
+    """A value as a person reads it, shortened when it is long; ``rest`` tells how to get all of it."""
+    if isinstance(value, (bytes, bytearray)) and len(value) > SHOWN_BYTES:
+        return f"{len(value):,} bytes, the first: {bytes(value[:FIRST_BYTES])!r}; {rest}"
+    text = _whole_text(value)
+    return (
+        text
+        if _is_frame(value) or len(text) <= TEXT_SIZE
+        else f"{text[:TEXT_SIZE]}... ({len(text)} characters; {rest})"
+    )
+
+
+def _whole_text(value: Any) -> str:
+    """A value in the words of its type."""
     if _is_frame(value):
         return str(value.to_string(max_rows=TEXT_ROWS))
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= TEXT_SIZE else f"{text[:TEXT_SIZE]}... ({len(text)} characters; see all with --out)"
+    return value if isinstance(value, str) else repr(value)
 
 
 def as_json(value: Any) -> dict[str, Any]:
@@ -182,7 +197,7 @@ def _parquet(value: Any) -> bytes:
 
 
 def _txt(value: Any) -> bytes:
-    return (value if isinstance(value, str) else as_text(value)).encode("utf-8", "surrogatepass")
+    return _whole_text(value).encode("utf-8", "surrogatepass")
 
 
 def _bin(value: Any) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
@@ -63,7 +64,8 @@ def running(home: Home) -> RunState:
 
 def start_again(home: Home) -> str:
     """How a node that is down comes up: a home without settings was not made by ``p2pgrid launch``."""
-    return f"Start it with: p2pgrid launch {home.name}" if home.config.exists() else "Start it as before."
+    name = shlex.quote(home.name)
+    return f"Start it with: p2pgrid launch {name}" if home.config.exists() else "Start it as before."
 
 
 def _place_at(home: Home, state: RunState) -> Place:
@@ -72,6 +74,15 @@ def _place_at(home: Home, state: RunState) -> Place:
             f"{home.name!r} is a {state.kind}, which has no accounts, datasets or requests.", fix="Name a domain."
         )
     return Place(home.name, state.url, home.identity().id, home.owner())
+
+
+def address(target: Target) -> str:
+    """What somebody else gives as ``--on`` to get there: of one's own node its URL, for its name is only known here."""
+    from p2pgrid.home import is_name
+
+    if target.on and (HEX_ID.fullmatch(target.on) or not is_name(target.on)):
+        return shlex.quote(target.on)
+    return own_place(target.on or target.node, target.home).url
 
 
 async def find_place(text: str, base: Path | None, bootstrap: Sequence[str] = ()) -> Place:
@@ -157,6 +168,12 @@ class Target:
     on: str | None
     login: Login | None
     home: Path | None
+
+    @property
+    def words(self) -> str:
+        """The options that lead another command there, as one types them; a space before each."""
+        said = {"node": self.node, "on": self.on, "email": self.login.email if self.login else None}
+        return "".join(f" --{name} {shlex.quote(value)}" for name, value in said.items() if value)
 
 
 @asynccontextmanager

@@ -83,13 +83,13 @@ def test_wrong_uses_say_what_is_missing(shell: Any, bob: str) -> None:
         ("accounts", "set-key", "a.key", "--remove", "--email", JANE),
         ("accounts", "update"),
         ("accounts", "sign-up", JANE),
-        ("accounts", "logout", "--session", "ffff"),
         ("accounts", "delete", JANE),
         ("notifications", "read"),
-        ("notifications", "read", "ffff"),
         ("notifications", "read", "ffff", "--all"),
     ):
         shell(*words, **PASSWORD).is_one_message("P2P-0900", 2)
+    shell("accounts", "logout", "--session", "zzzz").is_one_message("P2P-0400", 3, "p2pgrid accounts sessions")
+    shell("notifications", "read", "zz").is_one_message("P2P-0400", 3, "p2pgrid notifications list")
     shell("settings", "set", "sign_up", "maybe").is_one_message("P2P-0002", 2, "closed, approval, open")
     shell("accounts", "role", JANE, "king").is_one_message("P2P-0002", 2, "data scientist")
     shell("accounts", "deactivate", JANE).is_one_message("P2P-0400", 3)
@@ -100,5 +100,12 @@ def test_wrong_uses_say_what_is_missing(shell: Any, bob: str) -> None:
 def test_one_of_several_sessions_is_ended(shell: Any, bob: str) -> None:
     [session] = shell.json("accounts", "sessions")["sessions"]
     gone = shell("accounts", "logout", "--session", session["id"])
-    gone.is_one_message("P2P-0900", 2, "No sessions")  # it ended with its command
+    gone.is_one_message("P2P-0400", 3, "No sessions")  # it ended with its command
     assert "auth.key" in shell("accounts", "sessions").out
+
+
+def test_a_code_comes_with_the_command_that_takes_it(shell: Any, bob: str) -> None:
+    shell.json("accounts", "add", JANE, **PASSWORD)
+    done = shell("accounts", "reset", JANE)
+    assert done.err.splitlines()[-1] == f"p2pgrid accounts password --code --on {bob} --email {JANE}"
+    shell.json("accounts", "sessions", "--on", bob, "--email", JANE, **PASSWORD)

@@ -260,6 +260,9 @@ def test_an_owner_sets_rules_on_a_dataset_and_a_row_is_kept_back(grid: Any, bob:
         result(grid, bob, request).is_one_message("P2P-0405", 1, "kept back by NoAssetRows")
     finally:
         assert grid.json("rules", "clear", "ages", "--node", "Bob") == {"rules": []}
+    grid.json("rules", "set", "ages", "NoAssetRows", "--node", "Bob")
+    cleared = grid("rules", "clear", "ages", "--node", "Bob").out
+    assert cleared.startswith("The rules of ages are cleared.\nNo rules are set")
 
 
 def test_an_owner_looks_before_a_result_is_released_and_takes_it_back(grid: Any, bob: Any) -> None:

@@ -169,7 +169,7 @@ def test_a_run_on_the_mock_takes_no_values() -> None:
     [
         ("p2pgrid sea", ["search"]),
         ("p2pgrid datasets ", ["list", "show", "update", "delete"]),
-        ("p2pgrid requests aprove ", []),
+        ("p2pgrid audit verfy ", ["show", "verify", "export"]),
         ("p2pgrid id --node ", ["Alice", "Bob"]),
     ],
 )

@@ -113,6 +113,7 @@ def test_many_bytes_are_described_and_not_printed(tmp_path: Path) -> None:
     shown = values.as_text(b"\x89PNG" + bytes(100_000))
     assert shown.startswith("100,004 bytes, the first: b'\\x89PNG")
     assert shown.endswith("; write it with --out FILE")
+    assert values.as_text(bytes(1000), "see all with --json").endswith("; see all with --json")
     assert len(shown) < 300
     values.save(b"x" * 5000, tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_text() == repr(b"x" * 5000)
