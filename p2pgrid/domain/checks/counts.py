@@ -26,10 +26,16 @@ def minimum_cell_count(value: Any, rule: dict[str, Any], assets: list[Any]) -> s
 
 
 def recount(value: Any, rule: dict[str, Any], assets: list[Any]) -> str:
-    """The groups of a table, counted again in the asset."""
+    """The groups of a table, counted again in each asset that has the columns.
+
+    Each count is that of one of them, and no group is a small one in any.
+    """
     by, column = list(dict.fromkeys(rule["by"])), rule["column"]
-    frame = next((found for asset in assets if (found := columns_named(asset, by)) is not None), None)
-    if frame is None:
+    try:
+        frames = [frame for asset in assets if (frame := columns_named(asset, by)) is not None]
+    except LookupError as error:
+        return str(error)
+    if not frames:
         return f"no asset has the columns {', '.join(by)}"
     if not isinstance(value, pd.DataFrame):
         return "the result is no table"
@@ -37,16 +43,21 @@ def recount(value: Any, rule: dict[str, Any], assets: list[Any]) -> str:
     table.columns = pd.Index([str(name) for name in table.columns], dtype=object)
     if table.columns.has_duplicates or not {*by, column} <= set(table.columns):
         return f"the result has no columns {', '.join([*by, column])}"
-    sizes = {group_key(key): size for key, size in frame.groupby(by, dropna=False, observed=True).size().items()}
+    counted = [group_sizes(frame, by) for frame in frames]
     for row in table[[*by, column]].itertuples(index=False, name=None):
-        size = sizes.get(group_key(row[:-1]), 0)
-        if size != row[-1]:
+        sizes = [group.get(group_key(row[:-1]), 0) for group in counted]
+        if row[-1] not in sizes:
             return "a count in the result is not the asset's own"
-        if 0 < size < rule["least"]:
+        if any(0 < size < rule["least"] for size in sizes):
             return f"a group has under {rule['least']} rows"
     if len({group_key(row) for row in table[by].itertuples(index=False, name=None)}) < len(table):
         return "a group stands in the result twice"
     return ""
+
+
+def group_sizes(frame: Any, by: list[str]) -> dict[tuple[Any, ...], int]:
+    """The rows of each group."""
+    return {group_key(key): size for key, size in frame.groupby(by, dropna=False, observed=True).size().items()}
 
 
 def group_key(key: Any) -> tuple[Any, ...]:

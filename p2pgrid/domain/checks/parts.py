@@ -59,14 +59,19 @@ def as_table(asset: Any) -> Any:
 
 
 def columns_named(asset: Any, names: list[str]) -> Any:
-    """These columns of a table as a frame; ``None`` for no table, and for one that has not each of them once."""
+    """These columns of a table as a frame; ``None`` for no table, and for one that has not all of them.
+
+    Raises ``LookupError`` where it has one of them more than once.
+    """
     foreign = lists_of(asset)
     table: Any = as_table(asset) if foreign is None else None
     if foreign is None and not isinstance(table, pd.DataFrame):
         return None
     there = foreign[0] if foreign is not None else [str(name) for name in table.columns]
-    if any(there.count(name) != 1 for name in names):
+    if not set(names) <= set(there):
         return None
+    if any(there.count(name) > 1 for name in names):
+        raise LookupError("a column stands twice in an asset")
     places = [there.index(name) for name in names]
     if foreign is not None:
         return framed(names, [foreign[1](place) for place in places])

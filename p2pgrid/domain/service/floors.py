@@ -33,7 +33,8 @@ async def set_rules(domain: Domain, who: Who, args: Args) -> Any:
 
     def work(session: Session) -> None:
         dataset = find(session, an_id).value()
-        if asset and asset not in {one.name for one in dataset.assets}:
+        set_before = session.get(FloorRow, (dataset.id, asset)) is not None
+        if asset not in {"", *(one.name for one in dataset.assets)} and (rules or not set_before):
             raise NotFound(f"The dataset {dataset.name!r} has no asset {asset[:80]!r}.")
         check_columns(rules, [one.data for one in dataset.assets if asset in ("", one.name)])
         session.execute(delete(FloorRow).where(FloorRow.dataset == dataset.id, FloorRow.asset == asset))

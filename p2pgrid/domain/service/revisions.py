@@ -146,7 +146,8 @@ def _replace(domain: Domain, session: Session, who: Who, row: DatasetRow, brough
 def _keep_floors(session: Session, row: DatasetRow, brought: Brought) -> None:
     """Refuse a version in which an asset with rules of its own is gone: under another name they would not hold."""
     ruled = session.scalars(select(FloorRow.asset).where(FloorRow.dataset == row.id, FloorRow.asset != ""))
-    lost = sorted(set(ruled) - {asset.name for asset in brought.assets})
+    present = {asset.name for asset in row.assets if asset.retired is None}
+    lost = sorted(present.intersection(ruled) - {asset.name for asset in brought.assets})
     if lost:
         raise Conflict(
             f"Rules are set for the asset {lost[0]!r}, which the new version of {row.name!r} lacks.",

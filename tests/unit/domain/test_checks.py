@@ -141,7 +141,18 @@ def test_groups_are_counted_again_in_a_table_of_any_kind(kind: str) -> None:
 
 def test_a_column_that_a_table_has_twice_is_no_column_to_count_by() -> None:
     twice = pd.concat([PEOPLE[["region"]], PEOPLE[["region"]]], axis=1)
-    assert "no asset" in broken(BIG, MinimumCellCount(5, by=("region",)), twice)
+    assert "twice" in broken(BIG, MinimumCellCount(5, by=("region",)), twice)
+    assert "twice" in broken(BIG, MinimumCellCount(5, by=("region",)), PEOPLE, twice)
+
+
+def test_large_groups_of_another_asset_do_not_stand_for_small_ones() -> None:
+    rule, other = MinimumCellCount(5, by=("region",)), pd.DataFrame({"region": ["north"] * 9 + ["west"] * 9})
+    theirs = other.groupby("region").size().reset_index(name="count")
+    assert broken(theirs, rule, other) == ""
+    for assets_given in ((other, PEOPLE), (PEOPLE, other)):
+        assert "under 5" in broken(theirs, rule, *assets_given)
+        assert broken(theirs.head(1), rule, *assets_given) == ""
+        assert "not the asset's own" in broken(theirs.assign(count=8).head(1), rule, *assets_given)
 
 
 HIDDEN = [

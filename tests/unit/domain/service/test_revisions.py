@@ -57,6 +57,17 @@ async def test_a_new_version_takes_no_asset_from_under_its_rules(owner: Any) -> 
     assert (await replaced(owner))["version"] == 2
     await owner("rules.set", dataset=dataset["id"], asset="my asset", rules=[])
     assert (await replaced(owner, title="another name"))["version"] == 3
+    with pytest.raises(NotFound):
+        await owner("rules.set", dataset=dataset["id"], asset="my asset", rules=[])
+
+
+async def test_rules_that_an_older_version_left_behind_can_be_taken_away(owner: Any) -> None:
+    dataset = await owner.publish()
+    await owner("rules.set", dataset=dataset["id"], asset="my asset", rules=[{"kind": "MinimumRows", "least": 3}])
+    with owner.service._domain.storage.write() as session:
+        session.connection().exec_driver_sql("UPDATE floors SET asset = 'gone long ago'")
+    assert (await replaced(owner))["version"] == 2
+    assert await owner("rules.set", dataset=dataset["id"], asset="gone long ago", rules=[]) == []
 
 
 async def test_the_data_itself_is_no_mock(owner: Any, house: Any) -> None:
