@@ -38,6 +38,8 @@ from p2pgrid.errors import Denied, InvalidInput, NotAllowed, NotFound, P2PError,
 Outcome = TypeVar("Outcome", bound=Execution | P2PError)
 INLINE: Final = 16 << 10
 """Bytes of a result that a call's answer holds."""
+RUN: Final = "run"
+"""Where the report of a run on the private data says which one it was."""
 AGAIN: Final = "Ask the data owner to approve the request again, or to deposit the result."
 
 
@@ -222,9 +224,9 @@ async def _run(domain: Domain, who: Who, request: CodeRequest, values: Mapping[s
     new_id = domain.new_id()
 
     def settle(session: Session, let: LetOut) -> Execution | P2PError:
-        there = session.get(ExecutionRow, new_id)
-        if there is not None:  # it is settled already, only the answer of that commit was lost
-            return _with_result(there)
+        if was_settled(session, request.id, new_id):
+            there = session.get(ExecutionRow, new_id)
+            return _with_result(there) if there is not None else _without(let.report)
         return watch.note(session, _settle(domain, session, who, request, let, own, new_id))
 
     settled = await runs.settled(domain, let, settle, f"a run of {request.id}", watch.patience)
@@ -265,7 +267,7 @@ def _settle(
     raised: that the code ran must be recorded all the same.
     """
     row, report = session.get_one(RequestRow, request.id), let.report
-    note_run(domain, session, who, row, report)
+    note_run(domain, session, who, row, report, new_id)
     if report.ok or not report.started:
         row.failures = max(0, row.failures - 1)
     if not report.ok or report.result is None:
@@ -280,10 +282,21 @@ def _settle(
     return _spend(domain, session, who, row, execution, crypto.digest(report.result).hex())
 
 
-def note_run(domain: Domain, session: Session, who: Who, row: RequestRow, report: RunReport) -> None:
-    """Keep the report of a run on the private data, and record that it was."""
-    row.private_run = runs.to_report(report)
+def note_run(domain: Domain, session: Session, who: Who, row: RequestRow, report: RunReport, new_id: str) -> None:
+    """Keep the report of a run on the private data, and record that it was; ``new_id`` is what it is known by."""
+    row.private_run = {**runs.to_report(report), RUN: new_id}
     domain.record(session, who.label, "code.run", row.id, **runs.end_facts(report))
+
+
+def was_settled(session: Session, request: str, new_id: str) -> bool:
+    """Whether a run was noted already: only the answer of that commit was lost."""
+    return (session.get_one(RequestRow, request).private_run or {}).get(RUN) == new_id
+
+
+def _without(report: RunReport) -> P2PError:
+    if not report.ok:
+        return runs.failure(report)
+    return PolicyRefused("The approval was taken back, or its policy spent or changed, while the code ran.")
 
 
 def execution_of(

@@ -259,9 +259,12 @@ class Domain:
                 if waited:
                     log.warning("%s waited for the database, and is done", what)
                 return done
-            begun = time.monotonic()
+            begun, back, least = time.monotonic(), self._back, max(FIRST_WAIT, wait / 4)
+            await asyncio.sleep(least)  # what fails by itself must not be tried whenever something else goes well
+            # Not wait_for, which may lose a cancellation before Python 3.12.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._back.wait(), wait)
+                async with asyncio.timeout(wait - least):
+                    await back.wait()
             waited += time.monotonic() - begun
             wait = min(2 * wait, LAST_WAIT)
 

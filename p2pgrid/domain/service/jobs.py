@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from sqlalchemy import Select, func, select
@@ -17,6 +18,7 @@ from p2pgrid.domain.models import Execution
 from p2pgrid.domain.service import code, requests
 from p2pgrid.domain.service.door import Caller, Domain, Who, verb
 from p2pgrid.domain.service.queue import Live
+from p2pgrid.domain.storage.database import DatabaseAway
 from p2pgrid.domain.storage.tables import AccountRow, JobRow, RequestRow
 from p2pgrid.errors import (
     InternalError,
@@ -52,14 +54,14 @@ async def start(domain: Domain, who: Who, args: Args) -> Any:
     """
     side = _side(args)
     request = await code.callable_request(domain, who, args, on_mock=side is Side.MOCK)
-    given = wire.pack_value(args.raw("inputs") if args.has("inputs") else {})
+    given, new_id = wire.pack_value(args.raw("inputs") if args.has("inputs") else {}), domain.new_id()
     if len(given) > MAX_GIVEN:
         raise TooLarge(f"The inputs of a job have {len(given)} bytes; at most {MAX_GIVEN} are kept.")
 
     def work(session: Session) -> Job:
         _make_room(domain, session, who.person.id)
         row = JobRow(
-            id=domain.new_id(),
+            id=new_id,
             position=(session.scalar(select(func.max(JobRow.position))) or 0) + 1,
             request=request.id,
             code_id=request.code_id,
@@ -78,7 +80,7 @@ async def start(domain: Domain, who: Who, args: Args) -> Any:
         domain.record(session, who.label, "job.start", row.id, request=request.id, on=side.value)
         return row.value()
 
-    return _shown(domain, who, await domain.write(work, lambda job: domain.queue.add(Ticket(job.id, job.account))))
+    return _shown(domain, who, await _queued(domain, Ticket(new_id, who.person.id), work))
 
 
 @verb("job.list")
@@ -157,7 +159,7 @@ async def cancel(domain: Domain, who: Who, args: Args) -> Any:
 @verb("job.retry")
 async def retry(domain: Domain, who: Who, args: Args) -> Any:
     """Queue a job again that failed, was cancelled or interrupted; its author may."""
-    an_id = args.id("id")
+    an_id = (await _read(domain, who, args)).id
 
     def work(session: Session) -> Job:
         row = _find(session, who, an_id)
@@ -172,7 +174,23 @@ async def retry(domain: Domain, who: Who, args: Args) -> Any:
         domain.record(session, who.label, "job.retry", row.id, request=row.request)
         return row.value()
 
-    return _shown(domain, who, await domain.write(work, lambda job: domain.queue.add(Ticket(job.id, job.account))))
+    return _shown(domain, who, await _queued(domain, Ticket(an_id, who.person.id), work))
+
+
+async def _queued(domain: Domain, ticket: Ticket, work: Callable[[Session], Job]) -> Job:
+    """Do ``work``, which queues a job in the database, and queue it here."""
+
+    def queue(_: Job) -> None:
+        domain.queue.drop(ticket.job)  # a try that goes on, though it was ended, by a commit whose answer was lost
+        domain.queue.add(ticket)
+
+    try:
+        return await domain.write(work, queue)
+    except DatabaseAway:
+        # It may be queued there all the same.  If it is not, its turn comes to nothing.
+        if domain.queue.live(ticket.job) is None:
+            domain.queue.add(ticket)
+        raise
 
 
 def close_jobs(domain: Domain, session: Session) -> list[Ticket]:

@@ -10,8 +10,9 @@ from p2pgrid import crypto
 from p2pgrid.domain import policies
 from p2pgrid.domain.fields import Args
 from p2pgrid.domain.models import CodeRequest
+from p2pgrid.domain.runner.spec import RunReport
 from p2pgrid.domain.service import runs
-from p2pgrid.domain.service.code import execution_of, note_run
+from p2pgrid.domain.service.code import execution_of, note_run, was_settled
 from p2pgrid.domain.service.door import Domain, Who, verb
 from p2pgrid.domain.service.floors import check_rules, rules_of
 from p2pgrid.domain.service.policed import LetOut
@@ -48,8 +49,9 @@ async def run_now(domain: Domain, who: Who, args: Args) -> Any:
         new_id = domain.new_id()
 
         def settle(session: Session, let: LetOut) -> CodeRequest | P2PError:
-            if session.get(ExecutionRow, new_id) is not None:  # only the answer of that commit was lost
-                return session.get_one(RequestRow, request.id).value()
+            if was_settled(session, request.id, new_id):
+                there = session.get(ExecutionRow, new_id) is not None
+                return session.get_one(RequestRow, request.id).value() if there else _none(let.report)
             return _settle(domain, session, who, request, let, wires, new_id)
 
         settled = await runs.settled(domain, let, settle, f"a run of {request.id}")
@@ -87,10 +89,9 @@ def _settle(
 ) -> CodeRequest | P2PError:
     """Keep the run; with a result also the result and the approval, in this same transaction."""
     row, report = session.get_one(RequestRow, request.id), let.report
-    note_run(domain, session, who, row, report)
+    note_run(domain, session, who, row, report, new_id)
     if not report.ok or report.result is None:
-        fix = "Look at it with 'p2pgrid requests show'; the request is as it was."
-        return RunFailed(f"There is no result to release ({report.failure}): {report.error[:500]}", fix=fix)
+        return _none(report)
     try:
         status = _must_be_open(row)
     except Conflict as error:
@@ -103,3 +104,8 @@ def _settle(
     domain.record(session, who.label, "request.approve", row.id, ready=held.id, result=digest)
     session.flush()
     return row.value()
+
+
+def _none(report: RunReport) -> RunFailed:
+    fix = "Look at it with 'p2pgrid requests show'; the request is as it was."
+    return RunFailed(f"There is no result to release ({report.failure}): {report.error[:500]}", fix=fix)

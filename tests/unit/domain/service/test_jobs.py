@@ -346,11 +346,12 @@ async def test_a_result_and_a_jobs_end_wait_for_the_database(
         assert (await actions(owner)).count("result.release") == 1
 
 
-@pytest.mark.parametrize("state", ["running", "finished"])
+@pytest.mark.parametrize("state", ["running", "finished", "failed"])
 async def test_a_commit_whose_answer_is_lost_is_not_done_twice(
     owner: Any, scientist: Any, asset: str, house: Any, state: str
 ) -> None:
-    request = await approved(owner, scientist, asset)
+    fails = state == "failed"
+    request = await approved(owner, scientist, asset, "return 1 / 0" if fails else TALKS)
     lost: list[str] = []
 
     def lose(_: Session) -> None:
@@ -365,12 +366,13 @@ async def test_a_commit_whose_answer_is_lost_is_not_done_twice(
     finally:
         event.remove(Session, "after_commit", lose)
     assert lost
-    assert (job["status"], job["tries"]) == ("finished", 1)
-    assert await scientist.result(job["execution"]) == 6
+    assert (job["status"], job["tries"]) == ("failed" if fails else "finished", 1)
     done = await actions(owner)
-    assert [done.count(action) for action in ("code.run.begin", "code.run", "result.release")] == [1, 1, 1]
+    assert [done.count(action) for action in ("code.run.begin", "code.run", "result.release")] == [1, 1, not fails]
     held = await owner("request.get", id=request["id"])
-    assert (held["released"], held["failures"]) == (1, 0)
+    assert (held["released"], held["failures"]) == ((0, 1) if fails else (1, 0))
+    if not fails:
+        assert await scientist.result(job["execution"]) == 6
 
 
 async def test_a_fault_that_no_wait_mends_ends_the_job(owner: Any, scientist: Any, asset: str) -> None:
@@ -410,8 +412,11 @@ async def test_a_job_that_waits_for_the_database_is_cancelled_and_queued_again(
     await waits(caplog)
     assert (await scientist("job.get", id=job["id"]))["status"] == "running"
     assert (await scientist("job.cancel", id=job["id"]))["status"] == "cancelled"
-    assert (await ended(scientist, job))["status"] == "cancelled"
+    async with asyncio.timeout(30):
+        while (live := owner.service._domain.queue.live(job["id"])) is not None:
+            await live.change(1)
     database(owner, BACK)
+    assert (await owner("request.get", id=request["id"]))["released"] == 0, "a cancelled job released its result"
     await scientist("job.retry", id=job["id"])
     job = await ended(scientist, job)
     assert (job["status"], job["tries"]) == ("finished", 2)
