@@ -451,7 +451,7 @@ async def test_a_missing_dataset_leaves_nothing_running(numbers: str, scratch: P
 
 
 async def test_a_dataset_that_cannot_travel_to_another_process_is_told() -> None:
-    dataset = p2pgrid.Dataset("mine", [p2pgrid.Asset("values", NUMBERS, NUMBERS)], tags=["#own"])
+    dataset = p2pgrid.Dataset("mine", [p2pgrid.Asset("values", NUMBERS, NUMBERS[:3])], tags=["#own"])
     datasets = {f"set-{number}": dataset for number in range(6)}
     with pytest.raises(InvalidInput, match="another process"):
         await Swarm(6, datasets=datasets, processes=2).__aenter__()
